@@ -1,0 +1,116 @@
+//! The server's configuration: command line over environment over `.env.local`, `.env` and `Leptos.toml`, checked once.
+//!
+//! Owns every knob and its default. It must not do anything beyond reading: no directories are made, no ports bound.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything a person can set. `README.md` has the table of names.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// HTTP front.
+    pub server: ServerConfig,
+    /// Models.
+    pub model: ModelConfig,
+    /// The agent.
+    pub agent: AgentConfig,
+    /// Sandboxes.
+    pub sandbox: SandboxConfig,
+}
+
+/// HTTP front.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen. Default `127.0.0.1:3000`.
+    pub addr: SocketAddr,
+    /// Database, workspaces, logs. Default `$XDG_DATA_HOME/sandcastle`.
+    pub data_dir: PathBuf,
+    /// Required in the browser when listening on anything but loopback.
+    pub access_token: Option<Secret>,
+    /// Host names the server answers to, besides loopback names and addresses.
+    pub allowed_hosts: Vec<String>,
+    /// Domain under which previews live as `{port}-{sandbox}.{domain}`. Default `localhost`.
+    pub preview_domain: String,
+    /// Where the built browser files are. Default `target/site` beside the working directory or the binary.
+    pub site_root: PathBuf,
+}
+
+/// Models.
+#[derive(Clone, Debug)]
+pub struct ModelConfig {
+    /// OpenAI-compatible base URL, without `/chat/completions`.
+    pub base_url: String,
+    /// Its key; none for local servers.
+    pub api_key: Option<Secret>,
+    /// The model to use unless a message names one.
+    pub default_model: Option<String>,
+    /// Whether base URL or key were set: else the demo answers.
+    pub configured: bool,
+}
+
+/// The agent.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentConfig {
+    /// Model calls in one turn. Default 40.
+    pub max_steps: u32,
+}
+
+/// Sandboxes.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// Memory of one sandbox in MiB. Default 2048.
+    pub memory_mib: u64,
+    /// Processes and threads of one sandbox. Default 512.
+    pub processes: u64,
+    /// Workspace size in MiB. Default 4096.
+    pub disk_mib: u64,
+    /// Time a foreground command may take unless the tool names one. Default 300 s.
+    pub command_timeout: Duration,
+    /// Put to sleep after so long without command or traffic. Default 30 min.
+    pub idle_timeout: Duration,
+    /// Keep this much of the host's disk free, in MiB. Default 512.
+    pub disk_floor_mib: u64,
+    /// The init binary; default: beside the server's.
+    pub init: Option<PathBuf>,
+    /// Directories of the host mounted read-only besides those found (toolchains).
+    pub extra_mounts: Vec<PathBuf>,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            memory_mib: 2048,
+            processes: 512,
+            disk_mib: 4096,
+            command_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(30 * 60),
+            disk_floor_mib: 512,
+            init: None,
+            extra_mounts: Vec::new(),
+        }
+    }
+}
+
+/// A value that must not be seen in logs, events, prompts or `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the one place that sends or compares it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

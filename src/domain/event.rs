@@ -1,0 +1,325 @@
+//! The event log's vocabulary. An event is stored once, numbered without gaps from 1 in its project, and never changed.
+//!
+//! Adding a variant is compatible; changing the meaning of one is not (old logs are folded by new code).
+
+use super::{ApiError, CallId, CommandId, MessageId, ProjectId, RunId, RunSummary, SandboxId};
+use serde::{Deserialize, Serialize};
+
+/// One numbered fact about a project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Position in the project's log, from 1, without gaps. It is also the SSE `id`.
+    pub seq: u64,
+    /// When it was appended (Unix ms, the server's clock).
+    pub at: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventBody {
+    /// The first event of every log.
+    ProjectCreated {
+        /// The project itself.
+        project: ProjectId,
+        /// Its first name, taken from the prompt.
+        name: String,
+    },
+    /// A new name.
+    ProjectRenamed {
+        /// The name.
+        name: String,
+    },
+    /// A person (or program) wrote a message. While a turn runs it waits for the next one.
+    UserMessage {
+        /// Its id.
+        message: MessageId,
+        /// The text, as typed.
+        text: String,
+    },
+    /// The agent began to answer; the message is empty until parts arrive.
+    TurnStarted {
+        /// The run of the `agentTurn` task.
+        turn: RunId,
+        /// The assistant's message that will hold the answer.
+        message: MessageId,
+        /// Which model answers.
+        model: ModelRef,
+    },
+    /// After a crash the step that was being streamed is streamed again: parts from this index on are dropped.
+    TurnRewound {
+        /// The assistant's message.
+        message: MessageId,
+        /// How many parts stay.
+        parts: u32,
+    },
+    /// Text of the answer. `part` is the index in the message; it grows by one when the kind of part changes.
+    TextDelta {
+        /// The assistant's message.
+        message: MessageId,
+        /// Index of the part.
+        part: u32,
+        /// What to append.
+        text: String,
+    },
+    /// Reasoning the model shows.
+    ReasoningDelta {
+        /// The assistant's message.
+        message: MessageId,
+        /// Index of the part.
+        part: u32,
+        /// What to append.
+        text: String,
+    },
+    /// A text part is complete; this is its sanitized HTML, rendered on the server.
+    PartRendered {
+        /// The assistant's message.
+        message: MessageId,
+        /// Index of the part.
+        part: u32,
+        /// Sanitized HTML.
+        html: String,
+    },
+    /// The model began to write a tool call.
+    ToolCallStarted {
+        /// The assistant's message.
+        message: MessageId,
+        /// Index of the part.
+        part: u32,
+        /// The call.
+        call: CallId,
+        /// Tool name, for instance `generate_files`. May be one that does not exist.
+        tool: String,
+    },
+    /// Content of a file the model is writing, before the tool runs. Also sent with empty text when a file begins.
+    FileDelta {
+        /// The call that writes it.
+        call: CallId,
+        /// Path relative to the workspace.
+        path: String,
+        /// What to append.
+        text: String,
+    },
+    /// The arguments are complete and valid: a run executes them.
+    ToolCallSubmitted {
+        /// The call.
+        call: CallId,
+        /// The run that executes it; none for tools that touch no sandbox.
+        run: Option<RunId>,
+        /// What it does in a few words, for instance `npm install` or `4 files`.
+        title: String,
+    },
+    /// The tool returned, and this is what the model is told.
+    ToolCallFinished {
+        /// The call.
+        call: CallId,
+        /// Whether it did what was asked. A command that exits with 1 has run: that is `true` with its exit in `summary`.
+        ok: bool,
+        /// One line for the card, for instance `added 312 packages` or `exit code 1`.
+        summary: String,
+        /// What the model reads, cut to 4 KiB.
+        output: String,
+        /// Duration in milliseconds.
+        duration_ms: u64,
+    },
+    /// A file is in the workspace, completely.
+    FileWritten {
+        /// Path relative to the workspace.
+        path: String,
+        /// Size in bytes.
+        bytes: u64,
+        /// The call that wrote it.
+        call: Option<CallId>,
+    },
+    /// Files changed in another way (a command, an upload): the tree is to be read again.
+    FilesChanged,
+    /// The sandbox is in another state.
+    SandboxChanged {
+        /// Its new state, whole.
+        sandbox: SandboxView,
+    },
+    /// A command started.
+    CommandStarted {
+        /// The command.
+        command: CommandId,
+        /// The command line as a person would type it.
+        line: String,
+        /// Working directory relative to the workspace, empty for its root.
+        cwd: String,
+        /// Whether nobody waits for its end (a dev server).
+        background: bool,
+        /// The tool call that asked for it.
+        call: Option<CallId>,
+        /// The run that started it.
+        run: Option<RunId>,
+    },
+    /// A command ended.
+    CommandExited {
+        /// The command.
+        command: CommandId,
+        /// How.
+        exit: CommandExit,
+        /// Duration in milliseconds.
+        duration_ms: u64,
+        /// Bytes of output in all, also those no longer kept.
+        bytes: u64,
+    },
+    /// Something inside listens on a TCP port.
+    PortOpened {
+        /// The port.
+        port: u16,
+        /// Where a browser on this server's machine reaches it.
+        url: String,
+    },
+    /// Nothing listens there any more.
+    PortClosed {
+        /// The port.
+        port: u16,
+    },
+    /// The app answered HTTP on this port: show it.
+    PreviewReady {
+        /// The port.
+        port: u16,
+        /// Where the browser reaches it.
+        url: String,
+        /// Status of the answer.
+        status: u16,
+    },
+    /// A run of this project changed.
+    RunChanged {
+        /// Its new state, whole.
+        run: Box<RunSummary>,
+    },
+    /// The turn ended.
+    TurnFinished {
+        /// The turn.
+        turn: RunId,
+        /// How.
+        outcome: TurnOutcome,
+        /// What it cost, where the provider says so.
+        usage: Option<Usage>,
+    },
+}
+
+/// A model, as the UI names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// The id sent to the provider, for instance `anthropic/claude-sonnet-4.6`.
+    pub id: String,
+    /// A name for people.
+    pub label: String,
+    /// Whether it is the recorded demo.
+    pub demo: bool,
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TurnOutcome {
+    /// The model said it is done.
+    Completed,
+    /// A person stopped it.
+    Stopped,
+    /// The step limit was reached; it can be continued.
+    StepLimit {
+        /// The limit.
+        steps: u32,
+    },
+    /// It failed; it can be retried.
+    Failed {
+        /// The real reason, with the provider's own words where it is theirs.
+        error: ApiError,
+    },
+}
+
+/// Tokens of a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens sent, over all steps.
+    pub input_tokens: u64,
+    /// Tokens received, over all steps.
+    pub output_tokens: u64,
+    /// Of those sent, how many the provider read from its cache.
+    pub cached_tokens: u64,
+}
+
+/// What a sandbox is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxPhase {
+    /// Being built.
+    Creating,
+    /// Alive.
+    Running,
+    /// Put to sleep after being idle, or by a restart of the server; the workspace is kept and it wakes on demand.
+    Asleep,
+    /// Could not be built, or died; the workspace is kept.
+    Failed,
+}
+
+/// A sandbox as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxView {
+    /// Its id; it stays the same for the project's life.
+    pub id: SandboxId,
+    /// What it is doing.
+    pub phase: SandboxPhase,
+    /// Why, where that needs words: an error, "idle for 15 minutes".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// `local` or `e2b`.
+    pub provider: String,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// What a sandbox may use, and by which mechanism each is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    /// Workspace size in MiB.
+    pub disk_mib: u64,
+    /// How they are held, for instance `cgroup v1, rlimits, disk watcher`.
+    pub mechanism: String,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandExit {
+    /// Exit code, if it exited by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// Signal name without `SIG`, if one killed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Why, where the platform knows: `stopped`, `time limit of 300 s`, `out of memory: 512 MiB limit`,
+    /// `interrupted by a restart of the server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl CommandExit {
+    /// Whether it exited with 0.
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// In a few words: `exit code 1`, `killed by TERM (stopped)`.
+    pub fn describe(&self) -> String {
+        let how = match (self.code, &self.signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("killed by {signal}"),
+            (None, None) => "ended".to_owned(),
+        };
+        match &self.reason {
+            Some(reason) => format!("{how} ({reason})"),
+            None => how,
+        }
+    }
+}

@@ -1,0 +1,631 @@
+//! The fold of a project's events: the only reducer, the same on both sides.
+//!
+//! `apply` is total: an event that refers to something unknown changes nothing. It reports what it touched, so that
+//! the browser redraws just that.
+
+use super::event::{CommandExit, Event, EventBody, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage};
+use super::{CallId, CommandId, MessageId, ProjectId, RunId, RunSummary};
+use serde::{Deserialize, Serialize};
+
+/// Runs kept in the state; older ones are in the runs list.
+const RUNS_KEPT: usize = 200;
+/// Ended commands kept in the state.
+const COMMANDS_KEPT: usize = 100;
+
+/// A project's present, folded from its log up to `seq`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectState {
+    /// The project.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// Number of the last event folded in; 0 for none.
+    pub seq: u64,
+    /// When the first event was appended (Unix ms).
+    pub created_at: u64,
+    /// When the last event was appended (Unix ms).
+    pub updated_at: u64,
+    /// The conversation, oldest first.
+    pub messages: Vec<Message>,
+    /// The turn that runs now.
+    pub turn: Option<TurnView>,
+    /// The sandbox, once there was one.
+    pub sandbox: Option<SandboxView>,
+    /// Commands, oldest first.
+    pub commands: Vec<CommandView>,
+    /// Open ports, in the order they opened.
+    pub ports: Vec<PortView>,
+    /// The app to show.
+    pub preview: Option<PreviewView>,
+    /// Grows whenever files changed: read the tree again.
+    pub files_rev: u64,
+    /// Files the model is writing right now, before they are in the workspace.
+    pub drafts: Vec<Draft>,
+    /// Runs, oldest first.
+    pub runs: Vec<RunSummary>,
+}
+
+/// A project in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectSummary {
+    /// The project.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// When it was created (Unix ms).
+    pub created_at: u64,
+    /// When something last happened (Unix ms).
+    pub updated_at: u64,
+    /// Whether the agent is at work.
+    pub working: bool,
+    /// What its sandbox does.
+    pub sandbox: Option<SandboxPhase>,
+    /// The app, if it answers.
+    pub preview_url: Option<String>,
+    /// The first prompt, cut to 200 characters.
+    pub prompt: String,
+}
+
+/// Who wrote a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A person or a program.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// One message of the conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub role: Role,
+    /// When it began (Unix ms).
+    pub at: u64,
+    /// Which model, for the agent's.
+    pub model: Option<ModelRef>,
+    /// The turn that wrote it, for the agent's.
+    pub turn: Option<RunId>,
+    /// Its parts, in order. A user's message has one text part.
+    pub parts: Vec<Part>,
+    /// How the turn ended, for the agent's.
+    pub outcome: Option<TurnOutcome>,
+    /// Tokens, once ended.
+    pub usage: Option<Usage>,
+    /// When the turn ended (Unix ms).
+    pub finished_at: Option<u64>,
+}
+
+/// A piece of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Part {
+    /// Words.
+    Text {
+        /// As the model wrote them (markdown).
+        text: String,
+        /// Sanitized HTML, once the part is complete.
+        html: Option<String>,
+    },
+    /// Reasoning.
+    Reasoning {
+        /// As the model wrote it.
+        text: String,
+    },
+    /// A tool call.
+    Tool(ToolCall),
+}
+
+/// A tool call in the chat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Its id.
+    pub call: CallId,
+    /// Tool name.
+    pub tool: String,
+    /// What it does, once the arguments are complete.
+    pub title: String,
+    /// Where it is.
+    pub state: ToolState,
+    /// The run that executes it.
+    pub run: Option<RunId>,
+    /// Files it writes: path and whether the file is in the workspace.
+    pub files: Vec<(String, bool)>,
+    /// The command it started.
+    pub command: Option<CommandId>,
+    /// One line about the result.
+    pub summary: String,
+    /// What the model was told, cut.
+    pub output: String,
+    /// When the model began to write it (Unix ms).
+    pub started_at: u64,
+    /// Duration in milliseconds, once ended.
+    pub duration_ms: Option<u64>,
+}
+
+/// Where a tool call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolState {
+    /// The model writes the arguments.
+    Writing,
+    /// It runs.
+    Running,
+    /// It did what was asked.
+    Done,
+    /// It did not.
+    Failed,
+}
+
+/// The running turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnView {
+    /// Its run.
+    pub run: RunId,
+    /// The message it writes.
+    pub message: MessageId,
+    /// When it began (Unix ms).
+    pub started_at: u64,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommandView {
+    /// Its id.
+    pub id: CommandId,
+    /// As a person would type it.
+    pub line: String,
+    /// Working directory relative to the workspace.
+    pub cwd: String,
+    /// Whether nobody waits for its end.
+    pub background: bool,
+    /// The tool call that asked for it.
+    pub call: Option<CallId>,
+    /// The run that started it.
+    pub run: Option<RunId>,
+    /// When it started (Unix ms).
+    pub started_at: u64,
+    /// How it ended; none while it runs.
+    pub exit: Option<CommandExit>,
+    /// Duration in milliseconds, once ended.
+    pub duration_ms: Option<u64>,
+    /// Bytes of output, once ended.
+    pub bytes: u64,
+}
+
+/// An open port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortView {
+    /// The port.
+    pub port: u16,
+    /// Where the browser reaches it.
+    pub url: String,
+}
+
+/// The app to show.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreviewView {
+    /// The port.
+    pub port: u16,
+    /// Where the browser reaches it.
+    pub url: String,
+    /// Status of its first answer.
+    pub status: u16,
+    /// Grows with each `PreviewReady`: a new value means "load it again".
+    pub rev: u64,
+}
+
+/// A file while the model writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The call that writes it.
+    pub call: CallId,
+    /// Path relative to the workspace.
+    pub path: String,
+    /// Content so far.
+    pub text: String,
+}
+
+/// What an event touched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Name or times.
+    Project,
+    /// A message was added.
+    Messages,
+    /// A message's parts, state or outcome.
+    Message(MessageId),
+    /// The running turn began or ended.
+    Turn,
+    /// The sandbox.
+    Sandbox,
+    /// The list of commands or one's state.
+    Commands,
+    /// Ports or preview.
+    Preview,
+    /// The tree is to be read again.
+    Files,
+    /// Files being written.
+    Drafts,
+    /// Runs.
+    Runs,
+}
+
+impl ProjectState {
+    /// The state before the first event.
+    pub fn empty(id: ProjectId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            seq: 0,
+            created_at: 0,
+            updated_at: 0,
+            messages: Vec::new(),
+            turn: None,
+            sandbox: None,
+            commands: Vec::new(),
+            ports: Vec::new(),
+            preview: None,
+            files_rev: 0,
+            drafts: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Folds one event in and reports what it touched. Events at or below `seq` were folded before and are ignored.
+    pub fn apply(&mut self, event: &Event) -> Vec<Change> {
+        if event.seq <= self.seq {
+            return Vec::new();
+        }
+        self.seq = event.seq;
+        self.updated_at = event.at;
+        if self.created_at == 0 {
+            self.created_at = event.at;
+        }
+        self.fold(event.at, &event.body)
+    }
+
+    /// Folds a batch and reports everything it touched, each once.
+    pub fn apply_all<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> Vec<Change> {
+        let mut touched: Vec<Change> = Vec::new();
+        for change in events.into_iter().flat_map(|event| self.apply(event)) {
+            if !touched.contains(&change) {
+                touched.push(change);
+            }
+        }
+        touched
+    }
+
+    /// The message with this id.
+    pub fn message(&self, id: &MessageId) -> Option<&Message> {
+        self.messages.iter().rev().find(|m| m.id == *id)
+    }
+
+    /// The command with this id.
+    pub fn command(&self, id: &CommandId) -> Option<&CommandView> {
+        self.commands.iter().rev().find(|c| c.id == *id)
+    }
+
+    /// User messages that no turn has answered yet: written while one runs, or before the first.
+    pub fn unanswered(&self) -> impl Iterator<Item = &Message> {
+        let answered = self.messages.iter().rposition(|m| m.role == Role::Assistant).map_or(0, |at| at + 1);
+        self.messages.iter().skip(answered)
+    }
+
+    /// The project as a line of a list.
+    pub fn summary(&self) -> ProjectSummary {
+        let prompt = self.messages.iter().find(|m| m.role == Role::User).map(Message::text).unwrap_or_default();
+        let running = self.sandbox.as_ref().is_some_and(|s| s.phase == SandboxPhase::Running);
+        ProjectSummary {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            working: self.turn.is_some(),
+            sandbox: self.sandbox.as_ref().map(|s| s.phase),
+            preview_url: self.preview.as_ref().filter(|_| running).map(|p| p.url.clone()),
+            prompt: prompt.chars().take(200).collect(),
+        }
+    }
+
+    fn fold(&mut self, at: u64, body: &EventBody) -> Vec<Change> {
+        match body {
+            EventBody::ProjectCreated { name, .. } | EventBody::ProjectRenamed { name } => {
+                self.name.clone_from(name);
+                vec![Change::Project]
+            }
+            EventBody::UserMessage { message, text } => {
+                self.messages.push(Message::user(message.clone(), at, text.clone()));
+                vec![Change::Messages]
+            }
+            EventBody::TurnStarted { turn, message, model } => {
+                self.messages.push(Message::assistant(message.clone(), at, turn.clone(), model.clone()));
+                self.turn = Some(TurnView { run: turn.clone(), message: message.clone(), started_at: at });
+                vec![Change::Messages, Change::Turn]
+            }
+            EventBody::TurnRewound { message, parts } => {
+                let keep = *parts as usize;
+                let Some(target) = self.message_mut(message) else { return Vec::new() };
+                let dropped: Vec<CallId> = target
+                    .parts
+                    .iter()
+                    .skip(keep)
+                    .filter_map(|part| match part {
+                        Part::Tool(call) => Some(call.call.clone()),
+                        _ => None,
+                    })
+                    .collect();
+                target.parts.truncate(keep);
+                self.drafts.retain(|draft| !dropped.contains(&draft.call));
+                vec![Change::Message(message.clone()), Change::Drafts]
+            }
+            EventBody::TextDelta { message, part, text } => {
+                self.with_message(message, |m| match m.parts.get_mut(*part as usize) {
+                    Some(Part::Text { text: have, .. }) => have.push_str(text),
+                    _ => m.parts.push(Part::Text { text: text.clone(), html: None }),
+                })
+            }
+            EventBody::ReasoningDelta { message, part, text } => {
+                self.with_message(message, |m| match m.parts.get_mut(*part as usize) {
+                    Some(Part::Reasoning { text: have }) => have.push_str(text),
+                    _ => m.parts.push(Part::Reasoning { text: text.clone() }),
+                })
+            }
+            EventBody::PartRendered { message, part, html } => self.with_message(message, |m| {
+                if let Some(Part::Text { html: have, .. }) = m.parts.get_mut(*part as usize) {
+                    *have = Some(html.clone());
+                }
+            }),
+            EventBody::ToolCallStarted { message, call, tool, .. } => self.with_message(message, |m| {
+                m.parts.push(Part::Tool(ToolCall::new(call.clone(), tool.clone(), at)));
+            }),
+            EventBody::FileDelta { call, path, text } => self.fold_draft(call, path, text),
+            EventBody::ToolCallSubmitted { call, run, title } => self.with_call(call, |c| {
+                c.state = ToolState::Running;
+                c.run.clone_from(run);
+                c.title.clone_from(title);
+            }),
+            EventBody::ToolCallFinished { call, ok, summary, output, duration_ms } => {
+                self.drafts.retain(|draft| draft.call != *call);
+                let mut touched = self.with_call(call, |c| {
+                    c.state = if *ok { ToolState::Done } else { ToolState::Failed };
+                    c.summary.clone_from(summary);
+                    c.output.clone_from(output);
+                    c.duration_ms = Some(*duration_ms);
+                });
+                touched.push(Change::Drafts);
+                touched
+            }
+            EventBody::FileWritten { path, call, .. } => {
+                self.files_rev += 1;
+                let mut touched = vec![Change::Files];
+                if let Some(call) = call {
+                    self.drafts.retain(|draft| draft.call != *call || draft.path != *path);
+                    touched.push(Change::Drafts);
+                    touched.extend(self.with_call(call, |c| c.mark_file(path, true)));
+                }
+                touched
+            }
+            EventBody::FilesChanged => {
+                self.files_rev += 1;
+                vec![Change::Files]
+            }
+            EventBody::SandboxChanged { sandbox } => {
+                let alive = sandbox.phase == SandboxPhase::Running;
+                self.sandbox = Some(sandbox.clone());
+                if !alive {
+                    self.ports.clear();
+                }
+                vec![Change::Sandbox, Change::Preview]
+            }
+            EventBody::CommandStarted { command, line, cwd, background, call, run } => {
+                self.commands.push(CommandView {
+                    id: command.clone(),
+                    line: line.clone(),
+                    cwd: cwd.clone(),
+                    background: *background,
+                    call: call.clone(),
+                    run: run.clone(),
+                    started_at: at,
+                    exit: None,
+                    duration_ms: None,
+                    bytes: 0,
+                });
+                self.forget_old_commands();
+                let mut touched = vec![Change::Commands];
+                if let Some(call) = call {
+                    touched.extend(self.with_call(call, |c| c.command = Some(command.clone())));
+                }
+                touched
+            }
+            EventBody::CommandExited { command, exit, duration_ms, bytes } => {
+                if let Some(target) = self.commands.iter_mut().rev().find(|c| c.id == *command) {
+                    target.exit = Some(exit.clone());
+                    target.duration_ms = Some(*duration_ms);
+                    target.bytes = *bytes;
+                }
+                vec![Change::Commands]
+            }
+            EventBody::PortOpened { port, url } => {
+                self.ports.retain(|p| p.port != *port);
+                self.ports.push(PortView { port: *port, url: url.clone() });
+                vec![Change::Preview]
+            }
+            EventBody::PortClosed { port } => {
+                self.ports.retain(|p| p.port != *port);
+                vec![Change::Preview]
+            }
+            EventBody::PreviewReady { port, url, status } => {
+                let rev = self.preview.as_ref().map_or(0, |p| p.rev) + 1;
+                self.preview = Some(PreviewView { port: *port, url: url.clone(), status: *status, rev });
+                vec![Change::Preview]
+            }
+            EventBody::RunChanged { run } => {
+                match self.runs.iter_mut().rev().find(|r| r.id == run.id) {
+                    Some(have) => have.clone_from(run),
+                    None => self.runs.push((**run).clone()),
+                }
+                let excess = self.runs.len().saturating_sub(RUNS_KEPT);
+                self.runs.drain(..excess);
+                vec![Change::Runs]
+            }
+            EventBody::TurnFinished { turn, outcome, usage } => self.fold_turn_finished(at, turn, outcome, *usage),
+        }
+    }
+
+    fn fold_turn_finished(
+        &mut self,
+        at: u64,
+        turn: &RunId,
+        outcome: &TurnOutcome,
+        usage: Option<Usage>,
+    ) -> Vec<Change> {
+        if self.turn.as_ref().is_some_and(|t| t.run == *turn) {
+            self.turn = None;
+        }
+        let mut touched = vec![Change::Turn, Change::Drafts];
+        if let Some(message) = self.messages.iter_mut().rev().find(|m| m.turn.as_ref() == Some(turn)) {
+            message.outcome = Some(outcome.clone());
+            message.usage = usage;
+            message.finished_at = Some(at);
+            // A call that was still being written or run when the turn ended will never finish.
+            for part in &mut message.parts {
+                if let Part::Tool(call) = part
+                    && matches!(call.state, ToolState::Writing | ToolState::Running)
+                {
+                    call.state = ToolState::Failed;
+                    call.duration_ms = Some(at.saturating_sub(call.started_at));
+                    if call.summary.is_empty() {
+                        call.summary = "stopped".to_owned();
+                    }
+                }
+            }
+            touched.push(Change::Message(message.id.clone()));
+        }
+        self.drafts.clear();
+        touched
+    }
+
+    fn fold_draft(&mut self, call: &CallId, path: &str, text: &str) -> Vec<Change> {
+        match self.drafts.iter_mut().find(|d| d.call == *call && d.path == path) {
+            Some(draft) => {
+                draft.text.push_str(text);
+                vec![Change::Drafts]
+            }
+            None => {
+                self.drafts.push(Draft { call: call.clone(), path: path.to_owned(), text: text.to_owned() });
+                let mut touched = self.with_call(call, |c| c.mark_file(path, false));
+                touched.push(Change::Drafts);
+                touched
+            }
+        }
+    }
+
+    fn forget_old_commands(&mut self) {
+        let excess = self.commands.len().saturating_sub(COMMANDS_KEPT);
+        let mut dropped = 0;
+        self.commands.retain(|c| {
+            let drop = dropped < excess && c.exit.is_some();
+            dropped += usize::from(drop);
+            !drop
+        });
+    }
+
+    fn message_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
+        self.messages.iter_mut().rev().find(|m| m.id == *id)
+    }
+
+    fn with_message(&mut self, id: &MessageId, change: impl FnOnce(&mut Message)) -> Vec<Change> {
+        match self.message_mut(id) {
+            Some(message) => {
+                change(message);
+                vec![Change::Message(id.clone())]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn with_call(&mut self, id: &CallId, change: impl FnOnce(&mut ToolCall)) -> Vec<Change> {
+        for message in self.messages.iter_mut().rev() {
+            for part in message.parts.iter_mut().rev() {
+                if let Part::Tool(call) = part
+                    && call.call == *id
+                {
+                    change(call);
+                    return vec![Change::Message(message.id.clone())];
+                }
+            }
+        }
+        Vec::new()
+    }
+}
+
+impl Message {
+    fn user(id: MessageId, at: u64, text: String) -> Self {
+        Self {
+            id,
+            role: Role::User,
+            at,
+            model: None,
+            turn: None,
+            parts: vec![Part::Text { text, html: None }],
+            outcome: None,
+            usage: None,
+            finished_at: None,
+        }
+    }
+
+    fn assistant(id: MessageId, at: u64, turn: RunId, model: ModelRef) -> Self {
+        Self {
+            id,
+            role: Role::Assistant,
+            at,
+            model: Some(model),
+            turn: Some(turn),
+            parts: Vec::new(),
+            outcome: None,
+            usage: None,
+            finished_at: None,
+        }
+    }
+
+    /// Its words, without reasoning and tool calls.
+    pub fn text(&self) -> String {
+        self.parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text { text, .. } => Some(text.as_str()),
+                Part::Reasoning { .. } | Part::Tool(_) => None,
+            })
+            .collect::<Vec<_>>()
+            .join("\n\n")
+    }
+}
+
+impl ToolCall {
+    fn new(call: CallId, tool: String, at: u64) -> Self {
+        Self {
+            call,
+            tool,
+            title: String::new(),
+            state: ToolState::Writing,
+            run: None,
+            files: Vec::new(),
+            command: None,
+            summary: String::new(),
+            output: String::new(),
+            started_at: at,
+            duration_ms: None,
+        }
+    }
+
+    fn mark_file(&mut self, path: &str, written: bool) {
+        match self.files.iter_mut().find(|(have, _)| have == path) {
+            Some((_, state)) => *state |= written,
+            None => self.files.push((path.to_owned(), written)),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Sandcastle: describe an app, watch an agent build it in an isolated sandbox, use it beside the chat.
+//!
+//! The only place where a module is gated by feature. `ssr` is the server, `hydrate` the browser; modules without a
+//! gate compile for both. The order below is the order to read them in; `ARCHITECTURE.md` is the map.
+
+#[cfg(feature = "ssr")]
+pub mod config;
+pub mod domain;
+#[cfg(feature = "ssr")]
+pub mod sandbox;
