@@ -4,6 +4,7 @@
 //! agent, the tools, the workflow engine or the web pages; how isolation is done is behind [`provider::Provider`].
 
 mod error;
+pub mod local;
 pub mod provider;
 
 pub use error::SandboxError;
