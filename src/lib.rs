@@ -8,3 +8,5 @@ pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
+#[cfg(feature = "ssr")]
+pub mod store;
