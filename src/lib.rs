@@ -8,3 +8,4 @@ pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
+pub mod ui;
