@@ -13,3 +13,4 @@ pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
 pub mod telemetry;
+pub mod ui;
