@@ -62,10 +62,13 @@ pub fn bind(project: &Project, mode: Mode, compiled: &Path) -> Result<Pieces> {
         stamp.write(&inputs)?;
     }
 
+    // Names in `public/` count too: a sheet that points to a file which is gone must fail again.
+    let public =
+        files(&project.root.join("public"))?.into_iter().map(|path| path.into_os_string().into_encoded_bytes());
     let style = project.root.join("style");
     let sheets =
         files(&style)?.into_iter().map(fs::read).collect::<Result<Vec<_>, _>>().context("cannot read style/")?;
-    let inputs = digest(sheets.into_iter().chain([lock, STEPS.into()]));
+    let inputs = digest(sheets.into_iter().chain(public).chain([lock, STEPS.into()]));
     let stamp = Stamp::at(dir.join("style.stamp"));
     if !(stamp.holds(&inputs) && pieces.css.exists()) {
         bundle_style(project, mode, &style.join("main.css"), &pieces.css)?;
@@ -110,8 +113,13 @@ fn optimise(project: &Project, from: &Path, to: &Path) -> Result<()> {
 
 fn bundle_style(project: &Project, mode: Mode, main: &Path, to: &Path) -> Result<()> {
     let mut esbuild = command(project.node_tool("esbuild"), &project.root);
-    // Absolute addresses are files of `public/`, known at run time only.
-    esbuild.arg(main).args(["--bundle", "--external:/*", "--log-level=warning", BROWSERS]);
+    esbuild.arg(main).args(["--bundle", "--log-level=warning", BROWSERS]);
+    // `url(/icons.svg)` is a file of `public/`, fetched by the browser. Naming each makes a wrong one a build error;
+    // the pattern `/*` would match the absolute paths of the imported sheets too.
+    let public = project.root.join("public");
+    for file in files(&public)? {
+        esbuild.arg(format!("--external:/{}", file.strip_prefix(&public)?.display()));
+    }
     if mode == Mode::Release {
         esbuild.arg("--minify");
     }
