@@ -5,6 +5,9 @@
 //! to the built server as any client would.
 
 mod build;
+mod checks;
+mod dev;
+mod end2end;
 mod prerequisites;
 mod process;
 mod project;
@@ -18,6 +21,9 @@ cargo xtask COMMAND
 
   build [--release | --dev]     build browser files, server and sandbox init (default: --release)
   serve [-- SERVER ARGUMENTS]   build for release, then run the server
+  dev [CARGO LEPTOS ARGUMENTS]  cargo leptos watch, installed into .tools on first use
+  lint                          formatting and lints of everything
+  test                          lint, all tests, release build, end-to-end tests
   check                         tell which prerequisites are missing and how to install them";
 
 fn main() -> std::process::ExitCode {
@@ -39,6 +45,9 @@ fn run(args: Vec<String>) -> Result<std::process::ExitCode> {
             build::run(&project, mode(rest)?)?;
         }
         "serve" => return serve::run(&project, rest),
+        "dev" => return dev::exec(&project, rest),
+        "lint" => return checks::lint(&project),
+        "test" => return checks::test(&project),
         "check" => prerequisites::require(&project)?,
         "help" | "--help" | "-h" => println!("{HELP}"),
         other => bail!("there is no command '{other}'\n\n{HELP}"),

@@ -15,6 +15,9 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
+pub use init::build as init;
+pub use tools::install_in as install_npm;
+
 use crate::process::{cargo, run as run_process};
 use crate::project::{Mode, NAME, Project};
 
