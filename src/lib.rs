@@ -10,3 +10,5 @@ pub mod domain;
 pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
+#[cfg(feature = "ssr")]
+pub mod workflow;
