@@ -14,3 +14,5 @@ pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 pub mod ui;
+#[cfg(feature = "ssr")]
+pub mod workflow;
