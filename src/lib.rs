@@ -7,4 +7,6 @@
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
+pub mod llm;
+#[cfg(feature = "ssr")]
 pub mod sandbox;
