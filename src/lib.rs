@@ -10,3 +10,5 @@ pub mod domain;
 pub mod llm;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
+#[cfg(feature = "ssr")]
+pub mod store;
