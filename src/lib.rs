@@ -14,6 +14,7 @@ pub mod llm;
 pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
+#[cfg(feature = "ssr")]
 pub mod telemetry;
 pub mod ui;
 #[cfg(feature = "ssr")]
