@@ -1,3 +1,6 @@
-//! Tests that drive the real thing from outside: sandboxes, servers, processes.
+//! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod host_provider;
 mod sandbox_local;
+mod service;
+mod store;
