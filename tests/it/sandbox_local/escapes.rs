@@ -1,6 +1,7 @@
 //! Ways out that must be closed. `probe.c` tries the kernel's; the rest is tried with ordinary programs.
 
 use super::support::*;
+use sandcastle::sandbox::provider::ProcessConfig;
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -71,7 +72,7 @@ async fn nothing_of_the_host_but_its_tools_is_there() {
     let line = format!(
         "for path in {} /etc/shadow /root/.ssh /root/.cargo /root/.bashrc /home/*/.ssh /sys /boot /var/log /var/lib \
          /run/dbus /proc/1/environ /proc/1/root /proc/1/mem /proc/1/exe /proc/kcore /dev/kvm /dev/vda /dev/mem; do \
-         (head -c 1 $path || ls $path) >/dev/null 2>&1 && echo \"$path\"; done; \
+         (head -c 1 $path || ls $path/) >/dev/null 2>&1 && echo \"$path\"; done; \
          for path in / /etc /dev /usr /bin /proc/sys/kernel /proc/1; do \
          touch $path/x 2>/dev/null && echo \"wrote $path\"; done; echo 1 2>/dev/null > /proc/sysrq-trigger && echo sysrq",
         canary.display()
@@ -97,10 +98,21 @@ async fn the_hosts_processes_and_services_are_out_of_reach() {
     assert_eq!((run.stdout.as_str(), run.status.code), ("", Some(0)), "{run:?}");
     service.set_nonblocking(true).unwrap();
     assert!(service.accept().is_err(), "something connected");
-    let run =
-        sandbox.sh(&format!("kill -0 {}; kill -9 1; kill -9 -1 & sleep 0.1; echo alive", std::process::id())).await;
-    assert!(run.status.signal == Some(9) || run.stdout.contains("alive"), "{run:?}");
+    let line = format!("kill -0 {} 2>/dev/null && echo host; kill -9 1; echo alive", std::process::id());
+    assert_eq!(sandbox.sh(&line).await.stdout, "alive\n");
+    let config = ProcessConfig {
+        cmd: "sh".to_owned(),
+        args: vec!["-c".to_owned(), "sleep 1000 & read go; kill -9 -1; sleep 1001".to_owned()],
+        stdin: true,
+        ..Default::default()
+    };
+    let process = sandbox.live.spawn(config).await.unwrap();
+    process.stdin.as_ref().unwrap().send("go\n".into()).await.unwrap();
+    let run = finish(process).await;
+    assert_eq!(run.status.signal, Some(9), "{run:?}");
     assert_eq!(sandbox.sh("echo usable").await.stdout, "usable\n", "init survives a kill of everything");
+    let left = sandbox.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await.stdout;
+    assert!(!left.contains("sleep 100"), "what lost its supervisor goes on: {left}");
     sandbox.live.shutdown().await;
 }
 

@@ -31,33 +31,81 @@ async fn the_workspace_outlives_the_sandbox_and_everything_else_does_not() {
 #[tokio::test]
 async fn a_sandbox_whose_first_process_dies_says_so_and_leaves_no_zombie() {
     let sandbox = Fixture::new().await;
-    let mut running = sandbox.start("echo $PPID; sleep 1000").await;
+    let marker = format!("98765.{}", std::process::id());
+    let mut running = sandbox.start(&format!("echo up; sleep {marker}; true")).await;
     running.events.recv().await.unwrap();
-    let init = children_of_this_process().into_iter().find(|(_, name)| name == "sandcastle-init");
-    // Other tests of this process have sandboxes too, so only kill when this one is alone.
-    if let (Some((pid, _)), true) = (init, std::env::var_os("SANDCASTLE_TEST_ALONE").is_some()) {
-        rustix_kill(pid);
-        sandbox.live.closed().cancelled().await;
-        assert_eq!(sandbox.live.death().as_deref(), Some("its first process ended"));
-        assert_eq!(finish(running).await.status.signal, Some(9));
-    }
+    let init = init_above(find_sleep(&marker));
+    std::process::Command::new("kill").args(["-9", &init.to_string()]).status().unwrap();
+    sandbox.live.closed().cancelled().await;
+    assert_eq!(sandbox.live.death().as_deref(), Some("its first process ended"));
+    let end = finish(running).await.status;
+    assert_eq!((end.signal, end.reason.as_deref()), (Some(9), Some("its first process ended")));
+    assert!(!std::path::Path::new(&format!("/proc/{init}")).exists(), "the first process is a zombie");
+    assert!(matches!(sandbox.live.connect(80).await, Err(SandboxError::Dead(_))));
     sandbox.live.shutdown().await;
 }
 
-fn rustix_kill(pid: u32) {
-    std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+/// The test below runs this one in a process of its own, and kills it.
+#[tokio::test]
+async fn a_server_holds_a_sandbox_until_it_is_killed() {
+    let Ok(marker) = std::env::var(HOLD) else { return };
+    let sandbox = Fixture::new().await;
+    let mut daemon = sandbox.start(&format!("setsid sleep {marker} & echo up; wait")).await;
+    daemon.events.recv().await.unwrap();
+    find_sleep(&marker);
+    println!("holding");
+    std::future::pending::<()>().await;
 }
 
-fn children_of_this_process() -> Vec<(u32, String)> {
-    let own = std::process::id().to_string();
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let stats = entries.filter_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-        (rest.split_whitespace().nth(1)? == own).then(|| (pid, name.to_owned()))
-    });
-    stats.collect()
+const HOLD: &str = "SANDCASTLE_TEST_HOLD";
+
+#[test]
+fn nothing_runs_on_after_the_server_was_killed() {
+    use std::io::BufRead;
+    let marker = format!("87654.{}", std::process::id());
+    let mut server = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["sandbox_local::life::a_server_holds_a_sandbox_until_it_is_killed", "--exact", "--nocapture"])
+        .env(HOLD, &marker)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("holding")));
+    let sleep = find_sleep(&marker);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    // Its last end of the socket closes with it; the kernel then needs a moment to take the namespace down.
+    let gone = || command_line(sleep).is_none_or(|line| !line.contains(&marker));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !gone() {
+        assert!(std::time::Instant::now() < deadline, "a daemon outlives the server");
+        std::thread::yield_now();
+    }
+}
+
+/// The host's pid of a `sleep` with this argument, which is about to start.
+fn find_sleep(marker: &str) -> u32 {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while std::time::Instant::now() < deadline {
+        let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        let wanted = format!("sleep\0{marker}\0");
+        if let Some(pid) = pids.into_iter().find(|pid| command_line(*pid).is_some_and(|line| line == wanted)) {
+            return pid;
+        }
+        std::thread::yield_now();
+    }
+    panic!("no sleep {marker}");
+}
+
+fn command_line(pid: u32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()
+}
+
+/// The outermost init above a process: the last one before this process.
+fn init_above(pid: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    if parent == std::process::id() { pid } else { init_above(parent) }
 }
 
 #[tokio::test]
