@@ -3,3 +3,6 @@
 mod host_provider;
 mod service;
 mod store;
+//! Tests that drive the real thing from outside: sandboxes, servers, processes.
+
+mod sandbox_local;
