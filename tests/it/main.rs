@@ -1,3 +1,4 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
 mod store;
+mod workflow;
