@@ -3,4 +3,5 @@
 mod host_provider;
 mod service;
 mod store;
+mod tasks;
 mod workflow;
