@@ -7,3 +7,5 @@ mod store;
 //! Tests that drive the real thing from outside: sandboxes, servers, processes.
 
 mod sandbox_local;
+mod tasks;
+mod workflow;
