@@ -4,11 +4,19 @@
 //! gate compile for both. The order below is the order to read them in; `ARCHITECTURE.md` is the map.
 
 #[cfg(feature = "ssr")]
+pub mod agent;
+#[cfg(feature = "ssr")]
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod llm;
 #[cfg(feature = "ssr")]
+pub mod render;
+#[cfg(feature = "ssr")]
 pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
+#[cfg(feature = "ssr")]
+pub mod tools;
+#[cfg(feature = "ssr")]
+pub mod workflow;
