@@ -5,6 +5,7 @@
 
 #[cfg(feature = "ssr")]
 pub mod agent;
+pub mod api;
 #[cfg(feature = "ssr")]
 pub mod config;
 pub mod domain;
@@ -18,5 +19,7 @@ pub mod sandbox;
 pub mod store;
 #[cfg(feature = "ssr")]
 pub mod tools;
+pub mod telemetry;
+pub mod ui;
 #[cfg(feature = "ssr")]
 pub mod workflow;

@@ -1,3 +1,6 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod host_provider;
+mod service;
 mod store;
+mod workflow;
