@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod life;
 mod output;
+pub mod preview;
 mod probe;
 pub mod provider;
 mod resume;
