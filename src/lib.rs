@@ -5,6 +5,7 @@
 
 #[cfg(feature = "ssr")]
 pub mod agent;
+#[cfg(feature = "ssr")]
 pub mod api;
 #[cfg(feature = "ssr")]
 pub mod config;
@@ -18,8 +19,9 @@ pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
 #[cfg(feature = "ssr")]
-pub mod tools;
 pub mod telemetry;
+#[cfg(feature = "ssr")]
+pub mod tools;
 pub mod ui;
 #[cfg(feature = "ssr")]
 pub mod workflow;

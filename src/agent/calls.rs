@@ -2,7 +2,7 @@
 
 use super::conversation::{result_step, tool_message};
 use super::gate::AgentDeps;
-use crate::domain::{ApiError, CallId, ErrorCode, EventBody, ProjectId, RunId};
+use crate::domain::{ApiError, CallId, ErrorCode, EventBody, ProjectId, RunId, RunStatus};
 use crate::llm::AnswerCall;
 use crate::store::now_ms;
 use crate::tools::{Job, Report, ToolError};
@@ -102,9 +102,12 @@ impl Calls<'_> {
         };
         match outcome {
             // A person cancelled this one run in the Runs view; the turn goes on and the model is told.
-            Err(error) if error.code == ErrorCode::Cancelled && !self.ctx.cancel.is_cancelled() => {
-                Ok(Err(ToolError::Model("a person cancelled this call; ask before you repeat it".to_owned())))
-            }
+            Err(error) if error.code == ErrorCode::Cancelled => match workflow.get(&run).await?.summary.status {
+                RunStatus::Canceled if !self.ctx.cancel.is_cancelled() => {
+                    Ok(Err(ToolError::Model("a person cancelled this call; ask before you repeat it".to_owned())))
+                }
+                _ => Err(error),
+            },
             outcome => Ok(job.report(outcome)),
         }
     }

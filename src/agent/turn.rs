@@ -60,7 +60,7 @@ impl Task for TurnTask {
 
     /// A failed turn is shown to the person, who decides; what can be retried inside has been.
     fn retry(&self) -> RetryPolicy {
-        RetryPolicy { max_attempts: 1, ..RetryPolicy::default() }
+        RetryPolicy::never()
     }
 
     async fn run(&self, ctx: TaskContext, input: TurnInput) -> Result<TurnReport, TaskError> {
@@ -72,7 +72,8 @@ impl Task for TurnTask {
         let outcome = match AssertUnwindSafe(turn).catch_unwind().await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) if ctx.cancel.is_cancelled() => TurnOutcome::Stopped,
-            Ok(Err(error)) if error.code == ErrorCode::Cancelled => TurnOutcome::Stopped,
+            // Nobody stopped this turn: the server is shutting down. It waits here to be cut off, and is resumed.
+            Ok(Err(error)) if error.code == ErrorCode::Cancelled => std::future::pending().await,
             Ok(Err(error)) => TurnOutcome::Failed { error },
             Err(_) => {
                 TurnOutcome::Failed { error: ApiError::internal("The agent failed unexpectedly. Retry to go on.") }
