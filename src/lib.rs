@@ -7,5 +7,15 @@
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
+pub mod render;
+#[cfg(feature = "ssr")]
 pub mod sandbox;
+pub mod server_fns;
 pub mod ui;
+
+/// Entry of the browser build: called once by the page's script.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    ui::browser::hydrate();
+}
