@@ -2,10 +2,8 @@
 
 mod host_provider;
 mod preview;
+mod sandbox_local;
 mod service;
 mod store;
-//! Tests that drive the real thing from outside: sandboxes, servers, processes.
-
-mod sandbox_local;
 mod tasks;
 mod workflow;
