@@ -55,7 +55,7 @@ async function instantApp(page) {
   const begun = performance.now();
   await start(page, prompt, false);
   const app = page.frameLocator('iframe[title="Preview"]');
-  await app.locator('html:not([data-sandcastle-page]) body :is(h1, h2, main, button)').first().waitFor();
+  await app.locator('html:not([data-sandcastle-page]) body:not(:has(> main[data-live])) :is(h1, h2, main, button)').first().waitFor();
   const took = performance.now() - begun;
   await idle(page);
   return took;
