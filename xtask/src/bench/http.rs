@@ -154,3 +154,36 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A server that answers its first request with `answer`.
+    fn serving(answer: &'static [u8]) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).unwrap();
+            stream.write_all(answer).unwrap();
+        });
+        Client::connect(addr).unwrap()
+    }
+
+    #[test]
+    fn a_chunked_answer_is_put_together() {
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
+        let answer = serving(answer).get("/", "identity").unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (200, b"abc0123456789".as_slice()));
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_with_the_servers_words() {
+        let answer = serving(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\nnope").get("/", "identity").unwrap();
+        assert_eq!(answer.expect_success("/").unwrap_err().to_string(), "/ answered 403: nope");
+    }
+}

@@ -42,7 +42,7 @@ pub fn run(project: &Project) -> Result<()> {
 
     let report = format!("{}\n\n{}", machine(), table.markdown());
     println!("\n{report}");
-    let file = project.target().join("bench.md");
+    let file = project.target.join("bench.md");
     fs::write(&file, report).with_context(|| format!("cannot write {}", file.display()))
 }
 
