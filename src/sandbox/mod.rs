@@ -14,6 +14,7 @@ mod files;
 mod life;
 pub mod local;
 mod output;
+pub mod preview;
 mod probe;
 pub mod provider;
 mod resume;
