@@ -4,9 +4,18 @@
 //! gate compile for both. The order below is the order to read them in; `ARCHITECTURE.md` is the map.
 
 #[cfg(feature = "ssr")]
+pub mod api;
+#[cfg(feature = "ssr")]
 pub mod config;
 pub mod domain;
+#[cfg(feature = "ssr")]
+pub mod llm;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
+#[cfg(feature = "ssr")]
+pub mod telemetry;
+pub mod ui;
+#[cfg(feature = "ssr")]
+pub mod workflow;

@@ -2,5 +2,6 @@
 
 mod host_provider;
 mod preview;
+mod sandbox_local;
 mod service;
 mod store;

@@ -2,8 +2,14 @@
 //!
 //! Owns every knob and its default. It must not do anything beyond reading: no directories are made, no ports bound.
 
+mod dotenv;
+mod file;
+mod load;
+
+pub use load::{ConfigError, Overrides, Sources};
+
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +24,30 @@ pub struct Config {
     pub agent: AgentConfig,
     /// Sandboxes.
     pub sandbox: SandboxConfig,
+}
+
+impl Config {
+    /// Every default over this data folder: loopback, demo model.
+    pub fn defaults(data_dir: PathBuf) -> Self {
+        Self {
+            server: ServerConfig {
+                addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+                data_dir,
+                access_token: None,
+                allowed_hosts: Vec::new(),
+                preview_domain: "localhost".to_owned(),
+                site_root: PathBuf::from("target/site"),
+            },
+            model: ModelConfig {
+                base_url: load::GATEWAY_URL.to_owned(),
+                api_key: None,
+                default_model: None,
+                configured: false,
+            },
+            agent: AgentConfig { max_steps: 40 },
+            sandbox: SandboxConfig::default(),
+        }
+    }
 }
 
 /// HTTP front.
