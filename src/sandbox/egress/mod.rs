@@ -6,6 +6,7 @@
 
 mod dial;
 mod dns;
+mod hook;
 mod ledger;
 mod names;
 mod networks;
