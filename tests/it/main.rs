@@ -1,5 +1,6 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod egress;
 mod host_provider;
 mod sandbox_local;
 mod service;
