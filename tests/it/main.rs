@@ -1,6 +1,9 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod agent;
+mod fake_model;
 mod host_provider;
+mod llm;
 mod preview;
 mod service;
 mod store;
