@@ -354,11 +354,8 @@ impl Reading {
     /// What is left when the body has ended.
     fn finish(&mut self, url: &str) -> Result<Vec<ModelEvent>, ModelError> {
         let mut out = Vec::new();
-        let rest = if self.whole {
-            Some(String::from_utf8_lossy(&self.start).into_owned())
-        } else {
-            self.decoder.finish()
-        };
+        let rest =
+            if self.whole { Some(String::from_utf8_lossy(&self.start).into_owned()) } else { self.decoder.finish() };
         if let Some(data) = rest {
             self.event(&data, url, &mut out)?;
         }

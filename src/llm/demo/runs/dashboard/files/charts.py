@@ -9,8 +9,8 @@ def nice(value):
     return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10) if step * power >= value)
 
 
-def area(points, width=760, height=260):
-    left, bottom, top = 52, 28, 12
+def area(points, width=1000, height=280):
+    left, bottom, top = 64, 32, 14
     ceiling = nice(max(total for _, total in points))
     step = (width - left - 12) / max(len(points) - 1, 1)
     x = [left + at * step for at in range(len(points))]
