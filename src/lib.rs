@@ -16,6 +16,7 @@ pub mod llm;
 pub mod render;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
+pub mod server_fns;
 #[cfg(feature = "ssr")]
 pub mod store;
 #[cfg(feature = "ssr")]
@@ -25,3 +26,10 @@ pub mod tools;
 pub mod ui;
 #[cfg(feature = "ssr")]
 pub mod workflow;
+
+/// Entry of the browser build: called once by the page's script.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    ui::browser::hydrate();
+}

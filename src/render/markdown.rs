@@ -1,26 +1,62 @@
-//! Markdown as models write it, to HTML that is safe to insert.
+//! Markdown as sanitized HTML: what models write is not trusted.
 
-use pulldown_cmark::{Event, Options, Parser, html};
+use super::highlight::highlight_snippet;
+use ammonia::Builder;
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd, html};
+use std::sync::LazyLock;
 
-/// Renders CommonMark with tables, strike-through and task lists. Raw HTML in the source is shown as text, scripts and
-/// foreign attributes cannot come through, and links open in a tab of their own without a referrer.
-pub fn markdown_to_html(markdown: &str) -> String {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let events = Parser::new_ext(markdown, options).map(|event| match event {
-        Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
-        other => other,
-    });
-    let mut rendered = String::with_capacity(markdown.len() * 3 / 2);
-    html::push_html(&mut rendered, events);
-    ammonia::Builder::default()
-        .add_tag_attributes("code", ["class"])
-        .add_tags(["input"])
-        .add_tag_attributes("input", ["type", "checked", "disabled"])
+/// Longer texts are cut; an answer never is that long.
+const MARKDOWN_MAX: usize = 512 * 1024;
+
+static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let mut builder = Builder::default();
+    builder
+        .link_rel(Some("noopener noreferrer nofollow"))
         .set_tag_attribute_value("a", "target", "_blank")
-        .link_rel(Some("noopener noreferrer"))
-        .url_schemes(["http", "https", "mailto"].into())
-        .clean(&rendered)
-        .to_string()
+        .allowed_classes([("span", HIGHLIGHT_CLASSES.into())].into())
+        // Pictures would be fetched from wherever the model says.
+        .rm_tags(["img"]);
+    builder
+});
+
+const HIGHLIGHT_CLASSES: [&str; 12] =
+    ["h-c", "h-k", "h-s", "h-n", "h-f", "h-t", "h-g", "h-a", "h-p", "h-i", "h-d", "h-b"];
+
+/// Renders markdown. Raw HTML in it is shown as text or dropped, links open in a new tab, code is highlighted.
+pub fn markdown_to_html(markdown: &str) -> String {
+    let cut = markdown.char_indices().map(|(at, _)| at).take_while(|at| *at <= MARKDOWN_MAX).last().unwrap_or(0);
+    let markdown = if markdown.len() > MARKDOWN_MAX { &markdown[..cut] } else { markdown };
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let mut events = Vec::new();
+    // Language and text of the code block being read.
+    let mut code: Option<(String, String)> = None;
+    for event in Parser::new_ext(markdown, options) {
+        match (&mut code, event) {
+            (None, Event::Start(Tag::CodeBlock(kind))) => {
+                let language = match kind {
+                    CodeBlockKind::Fenced(info) => info.split([' ', ',']).next().unwrap_or_default().to_owned(),
+                    CodeBlockKind::Indented => String::new(),
+                };
+                code = Some((language, String::new()));
+            }
+            (Some((_, text)), Event::Text(more)) => text.push_str(&more),
+            (Some((language, text)), Event::End(TagEnd::CodeBlock)) => {
+                let body = highlight_snippet(language, text.trim_end_matches('\n')).unwrap_or_else(|| escape(text));
+                events.push(Event::Html(CowStr::from(format!("<pre><code>{body}</code></pre>"))));
+                code = None;
+            }
+            // A tag the model wrote as prose is prose.
+            (None, Event::Html(raw) | Event::InlineHtml(raw)) => events.push(Event::Text(raw)),
+            (_, event) => events.push(event),
+        }
+    }
+    let mut html = String::with_capacity(markdown.len() * 3 / 2);
+    html::push_html(&mut html, events.into_iter());
+    SANITIZER.clean(&html).to_string()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -28,15 +64,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn raw_html_is_shown_not_obeyed() {
-        let html = markdown_to_html("hi <script>alert(1)</script> <b onclick=x>b</b>");
-        assert!(!html.contains("<script") && !html.contains("<b"), "{html}");
+    fn nothing_a_model_writes_becomes_active() {
+        let html =
+            markdown_to_html("<script>alert(1)</script> <b onclick=x>hi</b> [x](javascript:alert(1)) ![p](http://e/p)");
+        assert!(!html.contains("<script") && !html.contains("javascript:") && !html.contains("<img"), "{html}");
+        assert!(!html.contains("<b"), "{html}");
     }
 
     #[test]
-    fn links_open_elsewhere_and_only_to_the_web() {
-        let html = markdown_to_html("[a](https://x.y) [b](javascript:alert(1))");
+    fn code_blocks_are_highlighted_and_links_open_elsewhere() {
+        let html = markdown_to_html("See [docs](https://example.org).\n\n```ts\nconst a = 1 < 2;\n```\n");
         assert!(html.contains("target=\"_blank\"") && html.contains("noopener"), "{html}");
-        assert!(!html.contains("javascript"), "{html}");
+        assert!(html.contains("<span class=\"h-k\">const</span>"), "{html}");
+        assert!(html.contains("&lt;"));
+    }
+
+    #[test]
+    fn multi_byte_text_is_cut_between_characters() {
+        let html = markdown_to_html(&"é".repeat(MARKDOWN_MAX));
+        assert!(html.len() <= MARKDOWN_MAX + 16);
     }
 }

@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod files;
 mod life;
+pub mod local;
 mod output;
 pub mod preview;
 mod probe;

@@ -5,6 +5,8 @@ mod fake_model;
 mod host_provider;
 mod llm;
 mod preview;
+mod sandbox_local;
 mod service;
 mod store;
+mod tasks;
 mod workflow;

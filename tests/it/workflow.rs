@@ -1,5 +1,5 @@
 //! The engine's promises: retries, idempotency, lanes, cancelling, limits, and what survives the end of the process.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, join_all};
@@ -66,7 +66,7 @@ impl ManualClock {
         let mut sleepers = self.sleepers.subscribe();
         // Those whose time has come are awake, even if they have not run yet.
         let later = |all: &Vec<u64>| all.iter().copied().filter(|at| *at > now).min();
-        let next = later(&*sleepers.wait_for(|all| later(all).is_some()).await.unwrap()).unwrap();
+        let next = later(&sleepers.wait_for(|all| later(all).is_some()).await.unwrap()).unwrap();
         self.now.send_replace(next);
         next - now
     }
