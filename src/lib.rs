@@ -9,21 +9,12 @@ pub mod api;
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
+pub mod llm;
+#[cfg(feature = "ssr")]
 pub mod render;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
 pub mod server_fns;
-pub mod ui;
-
-/// Entry of the browser build: called once by the page's script.
-#[cfg(feature = "hydrate")]
-#[wasm_bindgen::prelude::wasm_bindgen]
-pub fn hydrate() {
-    ui::browser::hydrate();
-}
-pub mod llm;
-#[cfg(feature = "ssr")]
-pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
 #[cfg(feature = "ssr")]
@@ -31,3 +22,10 @@ pub mod telemetry;
 pub mod ui;
 #[cfg(feature = "ssr")]
 pub mod workflow;
+
+/// Entry of the browser build: called once by the page's script.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    ui::browser::hydrate();
+}
