@@ -12,3 +12,4 @@ pub mod domain;
 pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod telemetry;
+pub mod store;

@@ -1,1 +1,3 @@
+//! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod store;
