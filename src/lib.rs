@@ -11,5 +11,7 @@ pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
 #[cfg(feature = "ssr")]
-pub mod telemetry;
 pub mod store;
+#[cfg(feature = "ssr")]
+pub mod telemetry;
+pub mod ui;

@@ -1,0 +1,13 @@
+//! The interface: leptos components, the same on the server (HTML) and in the browser (hydrated).
+//!
+//! Owns every page, the client's store and its transport. It must not know axum, SQL or the sandbox: pages come as
+//! [`PageData`], changes as `domain::Event`s over one SSE stream, actions go through `server_fns`.
+
+mod app;
+mod page;
+mod shell;
+
+pub use page::{
+    Check, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample, SettingsPage, Theme,
+};
+pub use shell::{Assets, ShellOptions, shell};

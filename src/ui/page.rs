@@ -1,0 +1,320 @@
+//! What a page is made of: the data the server puts into the document and the browser hydrates from.
+//!
+//! Both sides render the same [`PageData`], so the first client render equals the server's. It must not know where the
+//! data came from, and holds nothing that only one side knows (clock, locale, window size).
+
+use crate::domain::{
+    ApiError, FileNode, OutputWindow, ProjectId, ProjectState, ProjectSummary, RunDetail, RunStatus, RunSummary,
+};
+use serde::{Deserialize, Serialize};
+
+/// One page with all it shows at first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "page", rename_all = "snake_case")]
+pub enum PageData {
+    /// `/`: the prompt and the projects.
+    Home {
+        /// All projects, newest first.
+        projects: Vec<ProjectSummary>,
+        /// Models to choose from; empty if the provider could not be asked.
+        models: Vec<ModelOption>,
+        /// Prompts that are known to work.
+        samples: Vec<Sample>,
+        /// Whether the recorded demo answers because no model is configured.
+        demo: bool,
+    },
+    /// `/p/{project}`: the workbench.
+    Project(Box<ProjectPage>),
+    /// `/runs`: task runs of all projects.
+    Runs {
+        /// The newest that match.
+        runs: Vec<RunSummary>,
+        /// What was asked for.
+        query: RunsQuery,
+    },
+    /// `/runs/{run}`: one run.
+    Run {
+        /// Everything about it.
+        detail: Box<RunDetail>,
+    },
+    /// `/settings`: what this server is set to.
+    Settings(Box<SettingsPage>),
+    /// `/login`: asks for the access token.
+    Login {
+        /// The local path to go to afterwards, for instance `/p/prj_1`.
+        next: String,
+    },
+    /// Any failure a person can meet, 404 included.
+    Error {
+        /// What happened and what to do.
+        error: ApiError,
+        /// The HTTP status it was answered with.
+        status: u16,
+    },
+}
+
+impl PageData {
+    /// The document's title.
+    pub fn title(&self) -> String {
+        let name = match self {
+            Self::Home { .. } => return "Sandcastle".to_owned(),
+            Self::Project(page) => page.state.name.clone(),
+            Self::Runs { .. } => "Runs".to_owned(),
+            Self::Run { detail } => format!("{} run", detail.summary.task),
+            Self::Settings(_) => "Settings".to_owned(),
+            Self::Login { .. } => "Sign in".to_owned(),
+            Self::Error { status: 404, .. } => "Not found".to_owned(),
+            Self::Error { .. } => "Something went wrong".to_owned(),
+        };
+        format!("{name} · Sandcastle")
+    }
+}
+
+/// What the workbench shows at first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectPage {
+    /// The fold of the project's log; the event stream goes on after its `seq`.
+    pub state: ProjectState,
+    /// The workspace's tree.
+    pub files: Vec<FileNode>,
+    /// Tails of command outputs; a command without one is fetched when it is opened.
+    pub outputs: Vec<OutputWindow>,
+    /// Models to choose from; empty if the provider could not be asked.
+    pub models: Vec<ModelOption>,
+    /// Id of the model the next message goes to unless the person chooses another.
+    pub model: String,
+    /// Sizes and pane as the person left them.
+    pub layout: Layout,
+    /// The file shown in Code, if the address names one (`?file=`).
+    pub open_file: Option<FileView>,
+}
+
+/// A model in a picker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelOption {
+    /// The id sent to the provider.
+    pub id: String,
+    /// A name for people.
+    pub label: String,
+    /// Heading it stands under, for instance `Anthropic` or `On this machine`; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+}
+
+/// A sample prompt: choosing it submits it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// A few words.
+    pub title: String,
+    /// What it is made with, for instance `Next.js`.
+    pub stack: String,
+    /// The whole prompt.
+    pub prompt: String,
+}
+
+/// A file as Code shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// Path relative to the workspace.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Language for people, for instance `TypeScript`; empty if unknown.
+    pub language: String,
+    /// Its content.
+    pub body: FileBody,
+}
+
+/// The content of a [`FileView`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FileBody {
+    /// Text, one entry a line; no entry for an empty file.
+    Text {
+        /// Lines as sanitized HTML with classed spans, without line feeds.
+        lines: Vec<String>,
+        /// Whether the file goes on after the last line.
+        truncated: bool,
+    },
+    /// Not text.
+    Binary,
+    /// There is no such file any more.
+    Missing,
+}
+
+/// What `/runs` is narrowed to; its fields are the query's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunsQuery {
+    /// Only runs of this project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
+    /// Only runs with this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<RunStatus>,
+    /// Only runs of this task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+/// What `/settings` shows: facts, no secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsPage {
+    /// Version of this server.
+    pub version: String,
+    /// Host of the model endpoint, for instance `ai-gateway.vercel.sh`; none while the demo answers.
+    pub model_endpoint: Option<String>,
+    /// The model used unless a message names one.
+    pub default_model: String,
+    /// Whether the recorded demo answers.
+    pub demo: bool,
+    /// Whether a key for the model endpoint is set (it is never shown).
+    pub key_set: bool,
+    /// What `sandcastle doctor` found.
+    pub checks: Vec<Check>,
+    /// Domain under which previews live.
+    pub preview_domain: String,
+}
+
+/// One line of the doctor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found and, if not ok, how to fix it.
+    pub detail: String,
+}
+
+/// The four panes of the work side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pane {
+    /// The running app.
+    #[default]
+    Preview,
+    /// Files.
+    Code,
+    /// Output of commands.
+    Logs,
+    /// Task runs.
+    Runs,
+}
+
+impl Pane {
+    /// All, in the order of the tabs.
+    pub const ALL: [Self; 4] = [Self::Preview, Self::Code, Self::Logs, Self::Runs];
+
+    /// The word on its tab.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Preview => "Preview",
+            Self::Code => "Code",
+            Self::Logs => "Logs",
+            Self::Runs => "Runs",
+        }
+    }
+
+    /// The word in ids, cookies and addresses.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Code => "code",
+            Self::Logs => "logs",
+            Self::Runs => "runs",
+        }
+    }
+}
+
+/// Sizes of the workbench and the pane last chosen, remembered in a cookie so that the server renders them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Width of the chat in CSS pixels.
+    pub chat: u16,
+    /// Width of the file tree in CSS pixels.
+    pub tree: u16,
+    /// The pane shown.
+    pub pane: Pane,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { chat: 420, tree: 220, pane: Pane::Preview }
+    }
+}
+
+impl Layout {
+    /// Name of the cookie.
+    pub const COOKIE: &'static str = "sandcastle_layout";
+    /// Smallest and largest chat, in CSS pixels.
+    pub const CHAT: (u16, u16) = (320, 720);
+    /// Smallest and largest tree, in CSS pixels.
+    pub const TREE: (u16, u16) = (140, 420);
+
+    /// Reads the cookie's value (`420.220.preview`). What is missing or wrong takes its default.
+    pub fn from_cookie(value: &str) -> Self {
+        let default = Self::default();
+        let mut parts = value.split('.');
+        let mut size = |(least, most): (u16, u16), otherwise: u16| {
+            parts.next().and_then(|p| p.parse::<u16>().ok()).map_or(otherwise, |n| n.clamp(least, most))
+        };
+        let chat = size(Self::CHAT, default.chat);
+        let tree = size(Self::TREE, default.tree);
+        let pane = parts.next().and_then(|p| Pane::ALL.into_iter().find(|pane| pane.slug() == p));
+        Self { chat, tree, pane: pane.unwrap_or_default() }
+    }
+
+    /// The cookie's value.
+    pub fn to_cookie(self) -> String {
+        format!("{}.{}.{}", self.chat, self.tree, self.pane.slug())
+    }
+}
+
+/// Light, dark, or as the system is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Theme {
+    /// As the system is set.
+    #[default]
+    System,
+    /// Light.
+    Light,
+    /// Dark.
+    Dark,
+}
+
+impl Theme {
+    /// Name of the cookie.
+    pub const COOKIE: &'static str = "sandcastle_theme";
+
+    /// Reads the cookie's value; anything unknown is [`Theme::System`].
+    pub fn from_cookie(value: &str) -> Self {
+        match value {
+            "light" => Self::Light,
+            "dark" => Self::Dark,
+            _ => Self::System,
+        }
+    }
+
+    /// The cookie's value and the document's `data-theme`.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_cookie_survives_a_round_trip_and_nonsense_takes_defaults() {
+        let layout = Layout { chat: 500, tree: 180, pane: Pane::Logs };
+        assert_eq!(Layout::from_cookie(&layout.to_cookie()), layout);
+        assert_eq!(Layout::from_cookie("").pane, Pane::Preview);
+        assert_eq!(Layout::from_cookie("9999.x.<script>"), Layout { chat: 720, ..Layout::default() });
+    }
+}
