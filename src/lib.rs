@@ -9,6 +9,8 @@ pub mod api;
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
+pub mod llm;
+#[cfg(feature = "ssr")]
 pub mod sandbox;
 #[cfg(feature = "ssr")]
 pub mod store;
