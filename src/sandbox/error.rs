@@ -23,6 +23,9 @@ pub enum SandboxError {
     /// Nothing listens on the port.
     #[error("nothing listens on port {0}")]
     PortClosed(u16),
+    /// Nothing answered in time; the text says what was seen and carries the app's last output.
+    #[error("{0}")]
+    Unanswered(String),
     /// The sandbox is gone; starting it again may help. Worth a retry.
     #[error("the sandbox is not running: {0}")]
     Dead(String),
@@ -60,6 +63,7 @@ impl From<SandboxError> for ApiError {
             SandboxError::NotFound(_) => ErrorCode::NotFound,
             SandboxError::Limit(_) => ErrorCode::Storage,
             SandboxError::PortClosed(_) => ErrorCode::Conflict,
+            SandboxError::Unanswered(_) => ErrorCode::Timeout,
             SandboxError::NotIsolated(_) | SandboxError::Dead(_) | SandboxError::Io(_) => ErrorCode::Sandbox,
             SandboxError::Cancelled => ErrorCode::Cancelled,
         };

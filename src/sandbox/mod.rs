@@ -3,7 +3,28 @@
 //! Owns the mapping from a project to its one sandbox and everything that happens inside it. It must not know the
 //! agent, the tools, the workflow engine or the web pages; how isolation is done is behind [`provider::Provider`].
 
+mod activity;
+mod address;
+mod archive;
+mod command;
+mod edit;
+mod entry;
 mod error;
+mod files;
+mod life;
+mod output;
+mod probe;
 pub mod provider;
+mod resume;
+mod service;
+mod supervisor;
+mod watcher;
 
+pub use address::PreviewAddress;
+pub use command::CommandSpec;
+pub use edit::Edit;
 pub use error::SandboxError;
+pub use files::{FileContent, FileWrite, WrittenFile};
+pub use output::LogFrom;
+pub use probe::UrlProbe;
+pub use service::Service;

@@ -1,3 +1,5 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod host_provider;
+mod service;
 mod store;

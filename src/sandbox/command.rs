@@ -1,0 +1,253 @@
+//! Commands: start, wait, stop, read. A command belongs to its sandbox, never to who watches it.
+
+use super::SandboxError;
+use super::entry::{Entry, Live};
+use super::output::{self, LogFrom, LogWriter};
+use super::provider::ProcessConfig;
+use super::resume::Resumable;
+use super::service::{Inner, Service};
+use super::supervisor::Supervisor;
+use crate::domain::{CallId, CommandExit, CommandId, EventBody, LogSlice, ProjectId, RunId, clean_path};
+use crate::store::new_command_id;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The longest command line accepted, in bytes.
+const LINE_MAX: usize = 64 * 1024;
+/// Logs kept per project; the oldest go first.
+const LOGS_KEPT: usize = 200;
+
+/// A command to start.
+#[derive(Clone, Debug, Default)]
+pub struct CommandSpec {
+    /// The line, run by `/bin/sh -c` inside.
+    pub line: String,
+    /// Working directory relative to the workspace; empty for its root.
+    pub cwd: String,
+    /// Environment on top of the sandbox's.
+    pub env: BTreeMap<String, String>,
+    /// Whether nobody waits for its end. Such a command has no time limit unless one is given, and is started again
+    /// when the sandbox wakes.
+    pub background: bool,
+    /// Time it may take; for a foreground command the configured limit is the default.
+    pub timeout: Option<Duration>,
+    /// The tool call that asks for it.
+    pub call: Option<CallId>,
+    /// The run that asks for it.
+    pub run: Option<RunId>,
+}
+
+/// A command that runs.
+pub(super) struct Command {
+    pub(super) id: CommandId,
+    pub(super) background: bool,
+    pub(super) started: Instant,
+    /// How it ended, set after that was recorded.
+    pub(super) exit: watch::Sender<Option<CommandExit>>,
+    /// Asks it to end: TERM, then KILL.
+    pub(super) stop: CancellationToken,
+    /// Ends it at once.
+    pub(super) kill: CancellationToken,
+    /// Why it is being ended; the first reason counts.
+    pub(super) reason: OnceLock<String>,
+}
+
+impl Command {
+    async fn ended(&self) -> Result<CommandExit, SandboxError> {
+        let mut exit = self.exit.subscribe();
+        let exit = exit.wait_for(Option::is_some).await;
+        exit.ok().and_then(|exit| exit.clone()).ok_or_else(|| SandboxError::Io("the command was lost".to_owned()))
+    }
+}
+
+impl Service {
+    /// Starts a command, waking or creating the sandbox for it.
+    pub async fn start_command(&self, project: &ProjectId, spec: CommandSpec) -> Result<CommandId, SandboxError> {
+        let spec = checked(spec)?;
+        let entry = self.inner.entry(project).await?;
+        let live = self.up(&entry).await?;
+        self.inner.launch(&entry, &live, spec).await
+    }
+
+    /// Waits for a command's end. Cancelling ends the command with all it started, and then returns
+    /// [`SandboxError::Cancelled`]. A command that ended earlier answers at once.
+    pub async fn wait_command(
+        &self,
+        project: &ProjectId,
+        command: &CommandId,
+        cancel: &CancellationToken,
+    ) -> Result<CommandExit, SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        let Some(running) = entry.command(command) else { return self.recorded_exit(project, command).await };
+        tokio::select! {
+            biased;
+            exit = running.ended() => exit,
+            () = cancel.cancelled() => {
+                running.reason.get_or_init(|| "stopped".to_owned());
+                running.kill.cancel();
+                running.ended().await?;
+                Err(SandboxError::Cancelled)
+            }
+        }
+    }
+
+    /// Stops a command: TERM, and KILL after two seconds. Stopping one that ended is not an error.
+    pub async fn stop_command(&self, project: &ProjectId, command: &CommandId) -> Result<CommandExit, SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        let Some(running) = entry.command(command) else { return self.recorded_exit(project, command).await };
+        running.reason.get_or_init(|| "stopped".to_owned());
+        running.stop.cancel();
+        running.ended().await
+    }
+
+    /// Reads output, at most `max` bytes, of a command that runs or ended, also before a restart of the server.
+    pub async fn read_log(
+        &self,
+        project: &ProjectId,
+        command: &CommandId,
+        from: LogFrom,
+        max: u64,
+    ) -> Result<LogSlice, SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        let dir = entry.log_dir(command);
+        let running = entry.command(command).is_some();
+        let known = running || self.inner.state(project).await?.command(command).is_some();
+        let slice = tokio::task::spawn_blocking(move || {
+            if !known && !dir.is_dir() {
+                return Err(SandboxError::NotFound("there is no such command".to_owned()));
+            }
+            Ok(output::read(&dir, from, max, !running)?)
+        });
+        slice.await.map_err(|error| SandboxError::Io(error.to_string()))?
+    }
+
+    async fn recorded_exit(&self, project: &ProjectId, command: &CommandId) -> Result<CommandExit, SandboxError> {
+        let state = self.inner.state(project).await?;
+        let view = state
+            .command(command)
+            .ok_or_else(|| SandboxError::NotFound(format!("there is no command {command} in this project")))?;
+        view.exit.clone().ok_or_else(|| SandboxError::Io(format!("the command {command} is not running any more")))
+    }
+}
+
+impl Inner {
+    /// Starts a command in a live sandbox.
+    pub(super) async fn launch(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        live: &Live,
+        spec: CommandSpec,
+    ) -> Result<CommandId, SandboxError> {
+        let id = new_command_id();
+        let log = create_log(entry, &id).await?;
+        let process = live
+            .instance
+            .spawn(ProcessConfig {
+                cmd: "/bin/sh".to_owned(),
+                args: vec!["-c".to_owned(), spec.line.clone()],
+                envs: spec.env.clone(),
+                cwd: spec.cwd.clone(),
+                stdin: false,
+            })
+            .await?;
+        let command = Arc::new(Command {
+            id: id.clone(),
+            background: spec.background,
+            started: Instant::now(),
+            exit: watch::Sender::new(None),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            reason: OnceLock::new(),
+        });
+        let pid = process.pid;
+        let limit = spec.timeout.or((!spec.background).then_some(self.config.command_timeout));
+        let started = EventBody::CommandStarted {
+            command: id.clone(),
+            line: spec.line.clone(),
+            cwd: spec.cwd.clone(),
+            background: spec.background,
+            call: spec.call,
+            run: spec.run,
+        };
+        // Recording and supervising are one task: a caller who gives up now leaves no process without an owner.
+        entry.add_command(Arc::clone(&command));
+        entry.activity.touch();
+        let (told, tell) = tokio::sync::oneshot::channel();
+        let (inner, owned, live_too) = (Arc::clone(self), Arc::clone(entry), live.clone());
+        let supervised = Arc::clone(&command);
+        live.tasks.spawn(async move {
+            let recorded = inner.emit(&owned.project, vec![started]).await;
+            let failed = recorded.is_err();
+            if !failed && supervised.background {
+                owned.resume.add(Resumable {
+                    command: supervised.id.clone(),
+                    line: spec.line,
+                    cwd: spec.cwd,
+                    env: spec.env,
+                });
+            }
+            if failed {
+                supervised.kill.cancel();
+            }
+            // The caller may be gone; the command runs on all the same.
+            let _ = told.send(recorded);
+            Supervisor::new(inner, owned, live_too, supervised, pid, log, limit).run(process.events).await;
+        });
+        tell.await.map_err(|_| SandboxError::Dead("it ended while the command started".to_owned()))??;
+        Ok(id)
+    }
+}
+
+fn checked(mut spec: CommandSpec) -> Result<CommandSpec, SandboxError> {
+    let invalid = |message: &str| Err(SandboxError::Invalid(message.to_owned()));
+    if spec.line.trim().is_empty() {
+        return invalid("the command is empty");
+    }
+    if spec.line.len() > LINE_MAX {
+        return invalid("the command is longer than 64 KiB; write a script file and run that");
+    }
+    if spec.line.contains('\0')
+        || spec.env.iter().any(|(name, value)| name.contains(['\0', '=']) || value.contains('\0'))
+    {
+        return invalid("the command or its environment contains a NUL character");
+    }
+    spec.cwd = match clean_path(&spec.cwd) {
+        Ok(path) => path,
+        Err(crate::domain::PathError::Empty) => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(spec)
+}
+
+async fn create_log(entry: &Entry, id: &CommandId) -> Result<LogWriter, SandboxError> {
+    let (dir, logs) = (entry.log_dir(id), entry.dir.join("logs"));
+    tokio::task::spawn_blocking(move || {
+        prune(&logs);
+        LogWriter::create(dir)
+    })
+    .await
+    .map_err(|error| SandboxError::Io(error.to_string()))?
+    .map_err(Into::into)
+}
+
+/// Removes the oldest logs beyond the limit. Best effort: a log that stays is found again next time.
+fn prune(logs: &Path) {
+    let Ok(entries) = std::fs::read_dir(logs) else { return };
+    let mut found: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    if found.len() < LOGS_KEPT {
+        return;
+    }
+    found.sort();
+    for (_, path) in found.iter().take(found.len() + 1 - LOGS_KEPT) {
+        if let Err(error) = std::fs::remove_dir_all(path) {
+            tracing::debug!(%error, "an old log was not removed");
+        }
+    }
+}
