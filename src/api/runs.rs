@@ -9,10 +9,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-/// Runs in one answer unless `limit` says otherwise, and at most.
-const LIMIT: usize = 100;
-const LIMIT_MAX: usize = 1000;
-
 /// The query of `GET /api/runs`.
 #[derive(Debug, Default, Deserialize)]
 pub struct RunsQuery {
@@ -22,7 +18,8 @@ pub struct RunsQuery {
     text: Option<String>,
     /// Only runs older than this one.
     before: Option<RunId>,
-    limit: Option<usize>,
+    /// At most so many.
+    limit: Option<u32>,
 }
 
 /// `GET /api/runs`
@@ -31,7 +28,6 @@ pub async fn list(
     Query(query): Query<RunsQuery>,
 ) -> Result<Json<Vec<RunSummary>>, Failure> {
     let RunsQuery { project, status, task, text, before, limit } = query;
-    let limit = limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let filter = RunFilter { project, status, task, text, before, limit };
     Ok(Json(app.services.workflow.list(filter).await?))
 }
