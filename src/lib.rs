@@ -17,3 +17,5 @@ pub mod store;
 #[cfg(feature = "ssr")]
 pub mod telemetry;
 pub mod ui;
+#[cfg(feature = "ssr")]
+pub mod workflow;

@@ -1,6 +1,6 @@
 //! What can go wrong in the store, told apart by what a person can do about it.
 
-use crate::domain::{ApiError, ErrorCode};
+use crate::domain::{ApiError, ErrorCode, RunId};
 use std::path::PathBuf;
 
 /// A store error.
@@ -14,6 +14,9 @@ pub enum StoreError {
         /// Its id.
         id: String,
     },
+    /// A run of this task was submitted before with the same idempotency key.
+    #[error("the run {0} was submitted with the same idempotency key")]
+    Duplicate(RunId),
     /// The data folder cannot be made or written.
     #[error(
         "the data folder {path} is not writable ({reason}). Give the server's user write access to it, or choose \
@@ -117,7 +120,7 @@ impl From<StoreError> for ApiError {
         let code = match &error {
             StoreError::NotFound { .. } => ErrorCode::NotFound,
             StoreError::NotWritable { .. } | StoreError::Full => ErrorCode::Storage,
-            StoreError::Locked { .. } => ErrorCode::Conflict,
+            StoreError::Locked { .. } | StoreError::Duplicate(_) => ErrorCode::Conflict,
             StoreError::Closed => ErrorCode::Cancelled,
             StoreError::Newer | StoreError::Corrupt(_) | StoreError::Database(_) => ErrorCode::Internal,
         };

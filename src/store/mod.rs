@@ -9,11 +9,13 @@ mod error;
 mod events;
 mod ids;
 mod loaded;
+mod runs;
 mod transcript;
 
 pub use error::StoreError;
 pub use events::EventLog;
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
+pub use runs::{AttemptChange, RunFilter, RunRecord, RunStore};
 pub use transcript::{Transcript, TranscriptEntry};
 
 use sqlx::SqlitePool;
@@ -34,6 +36,7 @@ pub struct Store {
     db: Arc<Db>,
     events: EventLog,
     transcript: Transcript,
+    runs: RunStore,
 }
 
 impl Store {
@@ -63,7 +66,8 @@ impl Store {
         let db = Arc::new(Db { writer, reader, writes: TaskTracker::new(), _lock: lock });
         let events = EventLog::new(Arc::clone(&db));
         let transcript = Transcript::new(Arc::clone(&db));
-        Ok(Self { db, events, transcript })
+        let runs = RunStore::new(Arc::clone(&db), events.clone());
+        Ok(Self { db, events, transcript, runs })
     }
 
     /// Projects and their events.
@@ -74,6 +78,11 @@ impl Store {
     /// What the model was told and said.
     pub fn transcript(&self) -> &Transcript {
         &self.transcript
+    }
+
+    /// Task runs, for the workflow engine.
+    pub fn runs(&self) -> &RunStore {
+        &self.runs
     }
 
     /// Whether the database answers and can be written, for readiness checks.

@@ -47,8 +47,10 @@ CREATE TABLE runs (
     output          TEXT,
     error           TEXT,             -- domain::ApiError
     attempt         INTEGER NOT NULL, -- attempts begun
+    max_attempts    INTEGER NOT NULL,
     retry           TEXT NOT NULL,    -- workflow::RetryPolicy
-    crashes         INTEGER NOT NULL,
+    crashes         INTEGER NOT NULL, -- executions cut off by the death of the server
+    interruptions   INTEGER NOT NULL, -- executions cut off by an orderly stop
     max_duration_ms INTEGER,
     due_at          INTEGER,          -- when it may start next
     created_at      INTEGER NOT NULL,

@@ -1,0 +1,193 @@
+//! One attempt of a run, from its record to its record: the part that is the same for every engine.
+
+use super::task::TaskContext;
+use super::{RetryPolicy, TaskError, Workflow};
+use crate::domain::{ApiError, ErrorCode, RunStatus};
+use crate::store::{AttemptChange, RunRecord, StoreError};
+use futures::FutureExt;
+use serde_json::Value;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use tokio_util::sync::CancellationToken;
+
+/// How long a task may go on after its token was cancelled, before it is dropped.
+const GRACE_MS: u64 = 700;
+/// The longest output, as JSON.
+const OUTPUT_MAX: usize = 4 << 20;
+
+/// What may end an attempt from outside.
+pub(super) struct Signals {
+    /// The run is to be cancelled.
+    pub cancel: CancellationToken,
+    /// The server ends now: cut the attempt off, the run is resumed later.
+    pub stop: CancellationToken,
+}
+
+/// What is next for a run after an attempt.
+pub(super) enum Next {
+    /// Nothing: it has ended.
+    Ended,
+    /// Another attempt at its `due_at`.
+    Retry,
+    /// Nothing here: it was cut off and can be resumed.
+    CutOff,
+}
+
+/// How the execution of an attempt ended.
+enum Ending {
+    Returned(Result<Value, TaskError>),
+    Panicked,
+    Cancelled,
+    TimedOut,
+    CutOff,
+}
+
+/// Carries out the next attempt of a run.
+pub(super) async fn attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Signals) -> Next {
+    match record_attempt(workflow, run, signals).await {
+        Ok(next) => next,
+        Err(error) => {
+            // The row is left open: the run is resumed when the server starts with a store that works.
+            tracing::error!(run = %run.summary.id, %error, "a run could not be recorded");
+            workflow.announce(&run.summary.id, Err(error.into()));
+            Next::Ended
+        }
+    }
+}
+
+/// Ends a run for good: records it and tells those who wait.
+pub(super) async fn end(
+    workflow: &Workflow,
+    run: &mut RunRecord,
+    status: RunStatus,
+    result: Result<Value, ApiError>,
+) -> Result<(), StoreError> {
+    let now = workflow.clock().now_ms();
+    run.summary.status = status;
+    run.summary.finished_at = Some(now);
+    run.summary.error = result.as_ref().err().map(|error| error.message.clone());
+    run.error = result.as_ref().err().cloned();
+    run.output = result.as_ref().ok().cloned();
+    run.due_at = None;
+    let crashed = status == RunStatus::Crashed;
+    let change = AttemptChange::End { at: now, error: run.error.clone(), retry_at: None, crashed };
+    workflow.runs().update(run, Some(change)).await?;
+    workflow.announce(&run.summary.id, result);
+    Ok(())
+}
+
+/// Ends a run as cancelled.
+pub(super) async fn end_cancelled(workflow: &Workflow, run: &mut RunRecord) -> Result<(), StoreError> {
+    let error = ApiError::new(ErrorCode::Cancelled, "the run was cancelled");
+    end(workflow, run, RunStatus::Canceled, Err(error)).await
+}
+
+/// Puts a run that was cut off back to before the attempt: being cut off costs no attempt.
+pub(super) async fn put_back(workflow: &Workflow, run: &mut RunRecord) -> Result<(), StoreError> {
+    run.summary.status = RunStatus::Queued;
+    run.summary.attempt = run.summary.attempt.saturating_sub(1);
+    run.due_at = None;
+    let change = AttemptChange::End { at: workflow.clock().now_ms(), error: None, retry_at: None, crashed: true };
+    workflow.runs().update(run, Some(change)).await
+}
+
+async fn record_attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Signals) -> Result<Next, StoreError> {
+    let now = workflow.clock().now_ms();
+    run.summary.attempt += 1;
+    run.summary.status = RunStatus::Executing;
+    run.summary.started_at.get_or_insert(now);
+    run.due_at = None;
+    let begun = AttemptChange::Begin { number: run.summary.attempt, at: now };
+    workflow.runs().update(run, Some(begun)).await?;
+    match execute(workflow, run, signals).await {
+        Ending::Returned(Ok(output)) => finish(workflow, run, output).await,
+        Ending::Returned(Err(TaskError::Retry(error))) if run.summary.attempt < run.summary.max_attempts => {
+            wait_for_next(workflow, run, error).await?;
+            return Ok(Next::Retry);
+        }
+        Ending::Returned(Err(TaskError::Retry(error) | TaskError::Fatal(error))) => {
+            end(workflow, run, RunStatus::Failed, Err(error)).await
+        }
+        Ending::Returned(Err(TaskError::Cancelled)) | Ending::Cancelled => end_cancelled(workflow, run).await,
+        Ending::Panicked => {
+            let error = ApiError::internal(format!("the task {} crashed; the server's log says why", run.summary.task));
+            end(workflow, run, RunStatus::SystemFailure, Err(error)).await
+        }
+        Ending::TimedOut => {
+            let limit = run.max_duration_ms.unwrap_or_default() as f64 / 1_000.0;
+            let error = ApiError::new(ErrorCode::Timeout, format!("the run took longer than its limit of {limit} s"));
+            end(workflow, run, RunStatus::TimedOut, Err(error)).await
+        }
+        Ending::CutOff => {
+            run.interruptions += 1;
+            put_back(workflow, run).await?;
+            return Ok(Next::CutOff);
+        }
+    }?;
+    Ok(Next::Ended)
+}
+
+async fn execute(workflow: &Workflow, run: &RunRecord, signals: &Signals) -> Ending {
+    let Some(task) = workflow.task(&run.summary.task) else {
+        let error = ApiError::internal(format!("there is no task named \"{}\"", run.summary.task));
+        return Ending::Returned(Err(TaskError::Fatal(error)));
+    };
+    let clock = workflow.clock();
+    let cancel = signals.cancel.child_token();
+    let ctx = TaskContext {
+        run: run.summary.id.clone(),
+        attempt: run.summary.attempt,
+        crashes: run.crashes + run.interruptions,
+        project: run.summary.project.clone(),
+        call: run.summary.call.clone(),
+        cancel: cancel.clone(),
+        workflow: workflow.clone(),
+    };
+    let time_limit = async {
+        match run.max_duration_ms {
+            Some(limit) => clock.sleep_until(clock.now_ms().saturating_add(limit)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut work = pin!(AssertUnwindSafe(task.run(ctx, run.payload.clone())).catch_unwind());
+    let cause = tokio::select! {
+        biased;
+        ended = &mut work => return ended.map_or(Ending::Panicked, Ending::Returned),
+        () = signals.stop.cancelled() => return Ending::CutOff,
+        () = signals.cancel.cancelled() => Ending::Cancelled,
+        () = time_limit => Ending::TimedOut,
+    };
+    cancel.cancel();
+    tokio::select! {
+        biased;
+        // Work that was done before the task saw the request stays done.
+        ended = &mut work => match (ended, cause) {
+            (Ok(Ok(output)), Ending::Cancelled) => Ending::Returned(Ok(output)),
+            (_, cause) => cause,
+        },
+        () = signals.stop.cancelled() => cause,
+        () = clock.sleep_until(clock.now_ms().saturating_add(GRACE_MS)) => cause,
+    }
+}
+
+async fn finish(workflow: &Workflow, run: &mut RunRecord, output: Value) -> Result<(), StoreError> {
+    let bytes = output.to_string().len();
+    if bytes <= OUTPUT_MAX {
+        return end(workflow, run, RunStatus::Completed, Ok(output)).await;
+    }
+    let message =
+        format!("the output of {} is {bytes} bytes long; at most {OUTPUT_MAX} bytes are allowed", run.summary.task);
+    end(workflow, run, RunStatus::Failed, Err(ApiError::new(ErrorCode::TooLarge, message))).await
+}
+
+async fn wait_for_next(workflow: &Workflow, run: &mut RunRecord, error: ApiError) -> Result<(), StoreError> {
+    // A policy this version cannot read is no reason to lose the run.
+    let policy: RetryPolicy = serde_json::from_value(run.retry.clone()).unwrap_or_default();
+    let random = getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0));
+    let delay = policy.delay_ms(run.summary.attempt, random);
+    run.summary.status = RunStatus::Delayed;
+    let now = workflow.clock().now_ms();
+    run.due_at = Some(now.saturating_add(delay));
+    let change = AttemptChange::End { at: now, error: Some(error), retry_at: run.due_at, crashed: false };
+    workflow.runs().update(run, Some(change)).await
+}

@@ -1,0 +1,321 @@
+//! What the rest of the server uses: submit a run, wait for it, cancel it, look at it.
+
+use super::attempt::{end, put_back};
+use super::embedded::Embedded;
+use super::task::{AnyTask, Erased};
+use super::{Clock, Engine, EngineHealth, RunFilter, RunRequest, SystemClock, Task, WorkflowError};
+use crate::domain::{ApiError, ErrorCode, RunDetail, RunId, RunStatus, RunSummary};
+use crate::store::{RunRecord, RunStore, Store, StoreError, new_run_id};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The longest payload, as JSON.
+const PAYLOAD_MAX: usize = 16 << 20;
+/// A run cut off by the death of the server more often than this is taken for its cause.
+const CRASHES_MAX: u32 = 5;
+/// Time between two deletions of old runs.
+const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Knobs of the workflow.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkflowOptions {
+    /// Runs without a parent that execute at once.
+    pub parallel: usize,
+    /// How long ended runs are kept.
+    pub retention: Duration,
+}
+
+impl Default for WorkflowOptions {
+    fn default() -> Self {
+        Self { parallel: 64, retention: Duration::from_secs(30 * 24 * 60 * 60) }
+    }
+}
+
+/// Tasks, their runs and the engine that executes them. Cheap to clone.
+#[derive(Clone)]
+pub struct Workflow {
+    inner: Arc<Inner>,
+}
+
+type Outcome = Result<Value, ApiError>;
+
+struct Inner {
+    tasks: RwLock<HashMap<&'static str, Arc<dyn AnyTask>>>,
+    runs: RunStore,
+    clock: Arc<dyn Clock>,
+    engine: Arc<dyn Engine>,
+    retention: Duration,
+    /// Runs that are open in this process, for those who wait for their end.
+    open: Mutex<HashMap<RunId, watch::Sender<Option<Outcome>>>>,
+    /// Submits under way and the sweep.
+    work: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Workflow {
+    /// A workflow over the store's runs, executed by the embedded engine. Register the tasks, then call
+    /// [`Workflow::boot`].
+    pub fn new(store: &Store, options: WorkflowOptions) -> Self {
+        Self::with_clock(store, options, Arc::new(SystemClock))
+    }
+
+    /// The same with another clock.
+    pub fn with_clock(store: &Store, options: WorkflowOptions, clock: Arc<dyn Clock>) -> Self {
+        let engine = Arc::new(Embedded::new(Arc::clone(&clock), options.parallel));
+        Self {
+            inner: Arc::new(Inner {
+                tasks: RwLock::default(),
+                runs: store.runs().clone(),
+                clock,
+                engine,
+                retention: options.retention,
+                open: Mutex::default(),
+                work: TaskTracker::new(),
+                closing: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Makes a task known under its name.
+    pub fn register<T: Task>(&self, task: T) {
+        let mut tasks = self.inner.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        tasks.insert(T::NAME, Arc::new(Erased(task)));
+    }
+
+    /// Resumes what an earlier process left open, and from then on deletes old runs once a day.
+    pub async fn boot(&self) -> Result<(), WorkflowError> {
+        for run in self.inner.runs.open().await? {
+            if !self.open().contains_key(&run.summary.id) {
+                self.resume(run).await?;
+            }
+        }
+        let (workflow, closing) = (self.clone(), self.inner.closing.clone());
+        self.inner.work.spawn(async move {
+            closing.run_until_cancelled(workflow.sweep()).await;
+        });
+        Ok(())
+    }
+
+    /// Records a run and hands it to the engine. With an idempotency key that was used before for the same task, the
+    /// earlier run is returned and nothing is started.
+    pub async fn submit(&self, request: RunRequest) -> Result<RunId, WorkflowError> {
+        let run = self.record(request)?;
+        let workflow = self.clone();
+        // A caller that goes away between the two steps must not leave a run that nobody executes.
+        let submit = async move {
+            let id = run.summary.id.clone();
+            workflow.open().insert(id.clone(), watch::Sender::new(None));
+            match workflow.inner.runs.insert(run.clone()).await {
+                Ok(()) => {
+                    workflow.inner.engine.enqueue(run, workflow.clone());
+                    Ok(id)
+                }
+                Err(error) => {
+                    workflow.forget(&id);
+                    match error {
+                        StoreError::Duplicate(earlier) => Ok(earlier),
+                        error => Err(error.into()),
+                    }
+                }
+            }
+        };
+        if self.inner.closing.is_cancelled() {
+            return Err(WorkflowError::ShuttingDown);
+        }
+        self.inner.work.spawn(submit).await.map_err(|_| WorkflowError::ShuttingDown)?
+    }
+
+    /// The run's output once it has ended, or its error (code [`ErrorCode::Cancelled`] when it was cancelled).
+    pub async fn wait(&self, id: &RunId) -> Result<Value, ApiError> {
+        let ended = self.open().get(id).map(watch::Sender::subscribe);
+        if let Some(mut ended) = ended
+            && let Ok(outcome) = ended.wait_for(Option::is_some).await
+            && let Some(outcome) = &*outcome
+        {
+            return outcome.clone();
+        }
+        let run = self.inner.runs.record(id).await?;
+        match run.summary.status {
+            RunStatus::Completed => Ok(run.output.unwrap_or(Value::Null)),
+            status if status.is_final() => {
+                Err(run.error.unwrap_or_else(|| ApiError::internal(format!("the run ended as {}", status.as_str()))))
+            }
+            _ => Err(WorkflowError::ShuttingDown.into()),
+        }
+    }
+
+    /// Submits a run and waits for its end. Cancelling the token cancels the run.
+    pub async fn call(&self, request: RunRequest, cancel: &CancellationToken) -> Result<Value, ApiError> {
+        let id = self.submit(request).await?;
+        if let Some(outcome) = cancel.run_until_cancelled(self.wait(&id)).await {
+            return outcome;
+        }
+        self.cancel(&id).await?;
+        self.wait(&id).await
+    }
+
+    /// Asks a run to stop; it is `CANCELED` within a second. A run that has ended stays as it is.
+    pub async fn cancel(&self, id: &RunId) -> Result<(), WorkflowError> {
+        if self.inner.engine.cancel(id) {
+            return Ok(());
+        }
+        let mut run = self.inner.runs.record(id).await?;
+        if !run.summary.status.is_final() {
+            super::attempt::end_cancelled(self, &mut run).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything about a run.
+    pub async fn get(&self, id: &RunId) -> Result<RunDetail, WorkflowError> {
+        Ok(self.inner.runs.detail(id).await?)
+    }
+
+    /// Runs that fit, newest first.
+    pub async fn list(&self, filter: RunFilter) -> Result<Vec<RunSummary>, WorkflowError> {
+        Ok(self.inner.runs.list(&filter).await?)
+    }
+
+    /// Submits an ended run once more, with the same payload.
+    pub async fn replay(&self, id: &RunId) -> Result<RunId, WorkflowError> {
+        let run = self.inner.runs.record(id).await?;
+        if !run.summary.status.is_final() {
+            return Err(WorkflowError::NotFinished(id.clone()));
+        }
+        self.submit(RunRequest {
+            task: run.summary.task,
+            title: run.summary.title,
+            payload: run.payload,
+            project: run.summary.project,
+            lane: run.lane,
+            max_duration: run.max_duration_ms.map(Duration::from_millis),
+            retry: serde_json::from_value(run.retry).ok(),
+            replay_of: Some(id.clone()),
+            ..RunRequest::default()
+        })
+        .await
+    }
+
+    /// How busy the engine is.
+    pub fn health(&self) -> EngineHealth {
+        self.inner.engine.health()
+    }
+
+    /// Starts nothing more, gives what executes `grace` to end and cuts off the rest, which the next
+    /// [`Workflow::boot`] resumes. Tasks that are cut off are dropped without their token being cancelled, as by a
+    /// crash: they have not been asked to stop.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.inner.closing.cancel();
+        self.inner.work.close();
+        self.inner.work.wait().await;
+        self.inner.engine.shutdown(grace).await;
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    pub(super) fn runs(&self) -> &RunStore {
+        &self.inner.runs
+    }
+
+    pub(super) fn task(&self, name: &str) -> Option<Arc<dyn AnyTask>> {
+        self.inner.tasks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Tells those who wait how a run ended.
+    pub(super) fn announce(&self, id: &RunId, outcome: Outcome) {
+        if let Some(ended) = self.open().remove(id) {
+            ended.send_replace(Some(outcome));
+        }
+    }
+
+    /// A run is no longer here; those who wait look at its record.
+    pub(super) fn forget(&self, id: &RunId) {
+        self.open().remove(id);
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<RunId, watch::Sender<Option<Outcome>>>> {
+        self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, request: RunRequest) -> Result<RunRecord, WorkflowError> {
+        let Some(task) = self.task(&request.task) else {
+            return Err(WorkflowError::UnknownTask(request.task));
+        };
+        let bytes = request.payload.to_string().len();
+        if bytes > PAYLOAD_MAX {
+            return Err(WorkflowError::PayloadTooLarge { task: request.task, bytes, limit: PAYLOAD_MAX });
+        }
+        let retry = request.retry.unwrap_or_else(|| task.retry());
+        let now = self.inner.clock.now_ms();
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let due_at = request.delay.filter(|delay| !delay.is_zero()).map(|delay| now.saturating_add(millis(delay)));
+        Ok(RunRecord {
+            summary: RunSummary {
+                id: new_run_id(),
+                task: request.task,
+                title: request.title,
+                status: if due_at.is_some() { RunStatus::Delayed } else { RunStatus::Queued },
+                project: request.project,
+                parent: request.parent,
+                call: request.call,
+                attempt: 0,
+                max_attempts: retry.max_attempts.max(1),
+                created_at: now,
+                started_at: None,
+                finished_at: None,
+                error: None,
+            },
+            payload: request.payload,
+            output: None,
+            error: None,
+            idempotency_key: request.idempotency_key,
+            lane: request.lane,
+            retry: serde_json::to_value(retry).unwrap_or(Value::Null),
+            crashes: 0,
+            interruptions: 0,
+            max_duration_ms: request.max_duration.map(millis),
+            due_at,
+            replay_of: request.replay_of,
+        })
+    }
+
+    async fn resume(&self, mut run: RunRecord) -> Result<(), WorkflowError> {
+        if self.task(&run.summary.task).is_none() {
+            let error = ApiError::internal(WorkflowError::UnknownTask(run.summary.task.clone()).to_string());
+            end(self, &mut run, RunStatus::SystemFailure, Err(error)).await?;
+            return Ok(());
+        }
+        if matches!(run.summary.status, RunStatus::Dequeued | RunStatus::Executing | RunStatus::Waiting) {
+            run.crashes += 1;
+            if run.crashes > CRASHES_MAX {
+                let message = format!("the server ended {} times while this run was executing", run.crashes);
+                end(self, &mut run, RunStatus::Crashed, Err(ApiError::new(ErrorCode::Internal, message))).await?;
+                return Ok(());
+            }
+            put_back(self, &mut run).await?;
+        }
+        self.open().insert(run.summary.id.clone(), watch::Sender::new(None));
+        self.inner.engine.enqueue(run, self.clone());
+        Ok(())
+    }
+
+    async fn sweep(&self) {
+        let retention = u64::try_from(self.inner.retention.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let now = self.inner.clock.now_ms();
+            match self.inner.runs.sweep(now.saturating_sub(retention)).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "deleted old runs"),
+                Err(error) => tracing::warn!(%error, "old runs were not deleted"),
+            }
+            self.inner.clock.sleep_until(now.saturating_add(SWEEP_EVERY_MS)).await;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a task is and what it is given.
+
+use super::{RetryPolicy, TaskError, Workflow};
+use crate::domain::{ApiError, CallId, LogLevel, ProjectId, RunId, RunLog};
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// A named piece of work. It may be executed more than once (retries, crashes), so its effects must bear that.
+#[async_trait]
+pub trait Task: Send + Sync + 'static {
+    /// Its name, for instance `runCommand`.
+    const NAME: &'static str;
+    /// What it is given.
+    type Input: DeserializeOwned + Send;
+    /// What it returns.
+    type Output: Serialize + Send;
+
+    /// How often it is tried.
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::default()
+    }
+
+    /// One attempt. When `ctx.cancel` is cancelled it should return soon; otherwise it is dropped where it stands.
+    async fn run(&self, ctx: TaskContext, input: Self::Input) -> Result<Self::Output, TaskError>;
+}
+
+/// What an attempt may know and use.
+#[derive(Clone)]
+pub struct TaskContext {
+    /// The run.
+    pub run: RunId,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How often the run was cut off before by the end of the server, orderly or not. Above 0 its effects may be
+    /// there already.
+    pub crashes: u32,
+    /// The project it belongs to.
+    pub project: Option<ProjectId>,
+    /// The tool call that asked for it.
+    pub call: Option<CallId>,
+    /// Cancelled when the run is stopped or out of time.
+    pub cancel: CancellationToken,
+    pub(super) workflow: Workflow,
+}
+
+impl TaskContext {
+    /// Adds a line to the run's log. A failing log does not fail the task.
+    pub async fn log(&self, level: LogLevel, message: impl Into<String>) {
+        let at = self.workflow.clock().now_ms();
+        let line = RunLog { at, level, message: message.into(), attempt: self.attempt };
+        if let Err(error) = self.workflow.runs().log(&self.run, &line).await {
+            tracing::warn!(run = %self.run, %error, "a run's log line was lost");
+        }
+    }
+
+    /// The workflow, for child runs.
+    pub fn workflow(&self) -> &Workflow {
+        &self.workflow
+    }
+}
+
+/// A task whose input and output are JSON, so that tasks of all kinds fit one registry.
+#[async_trait]
+pub(super) trait AnyTask: Send + Sync {
+    fn retry(&self) -> RetryPolicy;
+    async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError>;
+}
+
+/// The bridge from [`Task`] to [`AnyTask`].
+pub(super) struct Erased<T>(pub T);
+
+#[async_trait]
+impl<T: Task> AnyTask for Erased<T> {
+    fn retry(&self) -> RetryPolicy {
+        self.0.retry()
+    }
+
+    async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError> {
+        let input = serde_json::from_value(payload).map_err(|error| {
+            TaskError::Fatal(ApiError::invalid(format!("the payload does not fit the task {}: {error}", T::NAME)))
+        })?;
+        let output = self.0.run(ctx, input).await?;
+        serde_json::to_value(output).map_err(|error| {
+            tracing::error!(task = T::NAME, %error, "the output cannot be written as JSON");
+            TaskError::Fatal(ApiError::internal(format!("the output of {} cannot be written as JSON", T::NAME)))
+        })
+    }
+}

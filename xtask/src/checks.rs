@@ -1,0 +1,107 @@
+//! `lint` and `test`: every check in one go, one summary at the end, an exit status that tells the truth.
+//!
+//! A failed step does not hide the later ones, except where they cannot mean anything without it.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result};
+
+use crate::process::{cargo, run};
+use crate::project::{INIT, Mode, NAME, Project, WASM_TARGET};
+use crate::{build, end2end, prerequisites};
+
+/// Formatting and lints of all crates, for the server and for the browser.
+pub fn lint(project: &Project) -> Result<ExitCode> {
+    prerequisites::require(project)?;
+    let mut report = Report::default();
+    lint_steps(project, &mut report);
+    Ok(report.close())
+}
+
+/// Lints, unit and integration tests, the release build, and the end-to-end tests over it.
+pub fn test(project: &Project) -> Result<ExitCode> {
+    prerequisites::require(project)?;
+    let mut report = Report::default();
+    lint_steps(project, &mut report);
+    // The integration tests start real sandboxes, so the init must be where a debug server finds it.
+    report.step("sandbox init", || build::init(project, Mode::Dev));
+    report.step("unit and integration tests", || {
+        run(cargo(&project.root).args(["test", "--package", NAME, "--features", "ssr"]))
+    });
+    report.step("tests of init and xtask", || {
+        run(cargo(&project.root).args(["test", "--package", INIT]))?;
+        run(cargo(&project.root).args(["test", "--profile", "xtask", "--package", "xtask"]))
+    });
+    let built = report.step("release build", || build::run(project, Mode::Release));
+    if built {
+        report.step("end-to-end tests", || end2end::run(project));
+    } else {
+        report.skip("end-to-end tests", "there is no release build");
+    }
+    Ok(report.close())
+}
+
+fn lint_steps(project: &Project, report: &mut Report) {
+    const DENY: [&str; 3] = ["--", "-D", "warnings"];
+    report.step("formatting", || run(cargo(&project.root).args(["fmt", "--all", "--check"])));
+    report.step("lints, server", || {
+        run(cargo(&project.root).args(["clippy", "--package", NAME, "--all-targets", "--features", "ssr"]).args(DENY))
+    });
+    report.step("lints, browser", || {
+        let mut cargo = cargo(&project.root);
+        cargo.args(["clippy", "--package", NAME, "--lib", "--target", WASM_TARGET, "--features", "hydrate"]);
+        run(cargo.arg("--target-dir").arg(project.front_target()).args(DENY))
+    });
+    report.step("lints, init and xtask", || {
+        run(cargo(&project.root).args(["clippy", "--package", INIT, "--all-targets"]).args(DENY))?;
+        let xtask = ["clippy", "--profile", "xtask", "--package", "xtask", "--all-targets"];
+        run(cargo(&project.root).args(xtask).args(DENY))
+    });
+}
+
+/// What the steps came to.
+#[derive(Default)]
+struct Report(Vec<Line>);
+
+struct Line {
+    name: &'static str,
+    took: Duration,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Passed,
+    Failed(Error),
+    Skipped(&'static str),
+}
+
+impl Report {
+    /// Runs one step and returns whether it passed.
+    fn step(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> bool {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let outcome = step().map_or_else(Outcome::Failed, |()| Outcome::Passed);
+        let passed = matches!(outcome, Outcome::Passed);
+        self.0.push(Line { name, took: started.elapsed(), outcome });
+        passed
+    }
+
+    fn skip(&mut self, name: &'static str, reason: &'static str) {
+        self.0.push(Line { name, took: Duration::ZERO, outcome: Outcome::Skipped(reason) });
+    }
+
+    fn close(self) -> ExitCode {
+        println!("\n== summary");
+        for Line { name, took, outcome } in &self.0 {
+            let seconds = took.as_secs_f64();
+            match outcome {
+                Outcome::Passed => println!("  passed   {seconds:7.1} s  {name}"),
+                Outcome::Failed(error) => println!("  FAILED   {seconds:7.1} s  {name}: {error:#}"),
+                Outcome::Skipped(reason) => println!("  SKIPPED             {name}: {reason}"),
+            }
+        }
+        let good = self.0.iter().all(|line| matches!(line.outcome, Outcome::Passed));
+        if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
