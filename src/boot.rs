@@ -13,7 +13,7 @@ use crate::sandbox::provider::Provider;
 use crate::sandbox::{PreviewAddress, SandboxError, Service};
 use crate::services::Services;
 use crate::store::{Store, StoreError};
-use crate::workflow::{Workflow, WorkflowError, WorkflowOptions, tasks};
+use crate::workflow::{Workflow, WorkflowError, WorkflowOptions};
 use axum::serve::ListenerExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,8 +93,7 @@ impl App {
             config.server.data_dir.clone(),
         );
         let workflow = Workflow::new(&store, WorkflowOptions::default());
-        tasks::register(&workflow, &sandbox);
-        let agent = Agent::new(/* set at the merge */);
+        let agent = Agent::new(store.clone());
         sandbox.boot().await?;
         workflow.boot().await?;
         agent.recover().await;

@@ -4,8 +4,6 @@
 //! gate compile for both. The order below is the order to read them in; `ARCHITECTURE.md` is the map.
 
 #[cfg(feature = "ssr")]
-pub mod api;
-#[cfg(feature = "ssr")]
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]

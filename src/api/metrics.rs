@@ -2,11 +2,10 @@
 
 use super::AppState;
 use super::error::Failure;
-use crate::domain::{RunStatus, SandboxPhase};
+use crate::domain::SandboxPhase;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +59,7 @@ pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, F
     let projects = app.services.store.events().projects().await?;
     let live = projects.iter().filter(|p| p.sandbox == Some(SandboxPhase::Running)).count();
     let working = projects.iter().filter(|p| p.working).count();
-    let runs = app.services.workflow.count().await?;
+    let runs = app.services.store.runs().count_by_status().await?;
     let mut text = String::new();
     gauge(&mut text, "sandcastle_projects", "Projects.", projects.len() as u64);
     gauge(&mut text, "sandcastle_projects_working", "Projects whose agent is at work.", working as u64);
@@ -78,7 +77,7 @@ fn gauge(text: &mut String, name: &str, help: &str, value: u64) {
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
 }
 
-fn runs_by_status(text: &mut String, runs: &BTreeMap<&'static str, u64>) {
+fn runs_by_status(text: &mut String, runs: &[(String, u64)]) {
     text.push_str("# HELP sandcastle_runs Task runs kept, by status.\n# TYPE sandcastle_runs gauge\n");
     for (status, count) in runs {
         let _ = writeln!(text, "sandcastle_runs{{status=\"{status}\"}} {count}");
@@ -86,7 +85,8 @@ fn runs_by_status(text: &mut String, runs: &BTreeMap<&'static str, u64>) {
 }
 
 fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
 }

@@ -20,7 +20,7 @@ mod site;
 mod sse;
 
 pub use openapi::DOCUMENT as OPENAPI;
-pub use router::router;
+pub use router::{program_paths, router};
 pub use site::Site;
 
 use crate::sandbox::preview::PreviewProxy;

@@ -67,11 +67,7 @@ pub async fn runs(
 }
 
 /// `GET /runs/{run}`
-pub async fn run(
-    State(app): State<AppState>,
-    path: Result<Path<RunId>, Failure>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn run(State(app): State<AppState>, path: Result<Path<RunId>, Failure>, headers: HeaderMap) -> Response {
     let page = async {
         let Path(id) = path?;
         Ok(PageData::Run { detail: Box::new(app.services.workflow.get(&id).await?) })

@@ -17,7 +17,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 
 /// Routes for programs; `openapi.json` documents each of them.
-pub fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
+fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
         ("/api/projects", get(projects::list).post(projects::create)),
         ("/api/projects/{project}", get(projects::get).delete(projects::delete)),
@@ -40,6 +40,11 @@ pub fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/readyz", get(metrics::readyz)),
         ("/metrics", get(metrics::metrics)),
     ]
+}
+
+/// The paths of the routes for programs.
+pub fn program_paths() -> impl Iterator<Item = &'static str> {
+    program_routes().into_iter().map(|(path, _)| path)
 }
 
 /// Routes for people.

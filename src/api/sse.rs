@@ -261,7 +261,10 @@ mod tests {
         let mut frame = Vec::new();
         encode(&mut frame, None, Some(7), &serde_json::json!({"text": "a\nb"}));
         encode(&mut frame, Some("output"), None, &1);
-        assert_eq!(String::from_utf8(frame).unwrap(), "id: 7\ndata: {\"text\":\"a\\nb\"}\n\nevent: output\ndata: 1\n\n");
+        assert_eq!(
+            String::from_utf8(frame).unwrap(),
+            "id: 7\ndata: {\"text\":\"a\\nb\"}\n\nevent: output\ndata: 1\n\n"
+        );
     }
 
     #[test]

@@ -102,7 +102,12 @@ fn toolchains(tools: &[crate::sandbox::provider::HostTool]) -> Check {
 async fn model(config: &Config) -> Check {
     if !config.model.configured {
         let fix = "set AI_GATEWAY_API_KEY, or AI_GATEWAY_BASE_URL for a local server";
-        return check("model", CheckState::Degraded, "none configured: the recorded demo answers", Some(fix.to_owned()));
+        return check(
+            "model",
+            CheckState::Degraded,
+            "none configured: the recorded demo answers",
+            Some(fix.to_owned()),
+        );
     }
     let url = &config.model.base_url;
     // The demo is not asked for anything here, so it needs no address.

@@ -122,7 +122,9 @@ mod tests {
 
     #[test]
     fn settings_may_stand_before_or_after_the_command() {
-        for args in [["sandcastle", "--addr", "127.0.0.1:1", "doctor"], ["sandcastle", "doctor", "--addr", "127.0.0.1:1"]] {
+        for args in
+            [["sandcastle", "--addr", "127.0.0.1:1", "doctor"], ["sandcastle", "doctor", "--addr", "127.0.0.1:1"]]
+        {
             let cli = Cli::try_parse_from(args).unwrap();
             assert_eq!(cli.settings.addr, Some(([127, 0, 0, 1], 1).into()));
             assert!(matches!(cli.command, Some(Command::Doctor)));

@@ -142,8 +142,10 @@ fn line(body: &EventBody) -> Option<String> {
 
 fn require_empty(out: &Path) -> Result<(), Failed> {
     match std::fs::read_dir(out) {
-        Ok(mut entries) if entries.next().is_none() => Ok(()),
-        Ok(_) => Err(Failed(format!("{} is not empty; name a new folder for --out", out.display()))),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(Failed(format!("{} is not empty; name a new folder for --out", out.display()))),
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failed(format!("cannot use {} for --out: {error}", out.display()))),
     }

@@ -22,8 +22,12 @@ fn welcome(app: &App) -> String {
     let config = &app.services().config;
     let mut lines = vec![format!("Sandcastle is ready at {}", app.url())];
     if !config.model.configured {
-        lines.push("No model is configured, so the recorded demo answers. To connect a model, set AI_GATEWAY_API_KEY".into());
-        lines.push("(and AI_GATEWAY_BASE_URL for any other OpenAI-compatible server) here, in .env or in .env.local.".into());
+        lines.push(
+            "No model is configured, so the recorded demo answers. To connect a model, set AI_GATEWAY_API_KEY".into(),
+        );
+        lines.push(
+            "(and AI_GATEWAY_BASE_URL for any other OpenAI-compatible server) here, in .env or in .env.local.".into(),
+        );
     }
     if config.server.access_token.is_some() {
         lines.push("Sign in with the access token from SANDCASTLE_ACCESS_TOKEN.".to_owned());

@@ -203,6 +203,14 @@ impl RunStore {
         rows.iter().map(summary).collect()
     }
 
+    /// How many runs there are, by status as it is spelled on the wire.
+    pub async fn count_by_status(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM runs GROUP BY status ORDER BY status")
+            .fetch_all(&self.db.reader)
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get::<i64, _>("n")?.cast_unsigned()))).collect()
+    }
+
     /// Deletes runs that ended before `before` (Unix ms) and returns how many.
     pub async fn sweep(&self, before: u64) -> Result<u64, StoreError> {
         let swept = sqlx::query("DELETE FROM runs WHERE finished_at < ?").bind(before.cast_signed());
