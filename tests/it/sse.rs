@@ -72,7 +72,7 @@ async fn output_comes_once_from_the_known_offset_and_keeps_its_characters() {
     sandbox.wait_command(&id, &command, &CancellationToken::new()).await.unwrap();
 
     let seq = app.services().store.events().state(&id).await.unwrap().seq;
-    let from = expected.len() - 14;
+    let from = expected.len() - 12;
     let mut events = app.events(&project, &format!("?after={seq}&outputs={command}:{from}")).await;
     let chunk = events.until(|event| event.name == "output").await.json();
     assert_eq!((chunk["offset"].as_u64().unwrap(), chunk["text"].as_str().unwrap()), (from as u64, "aéß日本\n"));
