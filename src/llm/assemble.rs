@@ -53,7 +53,9 @@ impl Assembler {
                     "content_filter" => Finish::Filtered,
                     "error" => {
                         let message = choice.get("error").and_then(words_of);
-                        return Err(ModelError::MidStream { message: message.unwrap_or_else(|| "finish reason: error".to_owned()) });
+                        return Err(ModelError::MidStream {
+                            message: message.unwrap_or_else(|| "finish reason: error".to_owned()),
+                        });
                     }
                     _ => Finish::Stop,
                 });
@@ -78,7 +80,9 @@ impl Assembler {
         Answer {
             finish: self.finish.unwrap_or_default(),
             usage: self.usage,
-            calls: calls.map(|c| AnswerCall { id: c.id, name: c.name, arguments: c.arguments, extra: c.extra }).collect(),
+            calls: calls
+                .map(|c| AnswerCall { id: c.id, name: c.name, arguments: c.arguments, extra: c.extra })
+                .collect(),
         }
     }
 
@@ -200,7 +204,9 @@ mod tests {
     fn calls(deltas: &[Value]) -> Vec<(String, String)> {
         let mut assembler = Assembler::default();
         for delta in deltas {
-            assembler.chunk(&json!({"choices": [{"delta": {"role": null, "content": null, "tool_calls": [delta]}}]})).unwrap();
+            assembler
+                .chunk(&json!({"choices": [{"delta": {"role": null, "content": null, "tool_calls": [delta]}}]}))
+                .unwrap();
         }
         assembler.into_answer().calls.into_iter().map(|c| (c.name, c.arguments)).collect()
     }

@@ -114,11 +114,19 @@ impl Catalog {
             let client = OpenAiClient::new(&self.0.demo, self.0.limits)?;
             return Ok((Arc::new(client), id, demo_ref()));
         }
-        let local = self.0.probe_local.then(|| LOCAL.iter().find_map(|(prefix, _, url)| Some((id.strip_prefix(*prefix)?.strip_prefix('/')?.to_owned(), *url))));
+        let local = self.0.probe_local.then(|| {
+            LOCAL
+                .iter()
+                .find_map(|(prefix, _, url)| Some((id.strip_prefix(*prefix)?.strip_prefix('/')?.to_owned(), *url)))
+        });
         if let Some((wire, url)) = local.flatten() {
             let endpoint = Endpoint { base_url: url.to_owned(), api_key: None };
             let label = wire.clone();
-            return Ok((Arc::new(OpenAiClient::new(&endpoint, self.0.limits)?), wire, ModelRef { id, label, demo: false }));
+            return Ok((
+                Arc::new(OpenAiClient::new(&endpoint, self.0.limits)?),
+                wire,
+                ModelRef { id, label, demo: false },
+            ));
         }
         if !self.0.config.configured {
             return Err(ModelError::Unknown(id));
@@ -152,7 +160,9 @@ impl Catalog {
         let mut problem = None;
         if config.configured {
             match self.models_of(&self.provider(), REMOTE_TIMEOUT).await {
-                Ok(ids) => models.extend(ids.into_iter().map(|id| info(id.clone(), label_of(&id), ModelSource::Provider))),
+                Ok(ids) => {
+                    models.extend(ids.into_iter().map(|id| info(id.clone(), label_of(&id), ModelSource::Provider)))
+                }
                 Err(error) => problem = Some(error),
             }
             models.sort_by(|a, b| a.model.label.to_lowercase().cmp(&b.model.label.to_lowercase()));

@@ -24,7 +24,9 @@ pub enum ModelError {
         retry_after: Option<Duration>,
     },
     /// The conversation is longer than the model reads.
-    #[error("The conversation is too long for this model: {message}. Start a new project or choose a model with a larger context.")]
+    #[error(
+        "The conversation is too long for this model: {message}. Start a new project or choose a model with a larger context."
+    )]
     ContextOverflow {
         /// The provider's words.
         message: String,
@@ -58,7 +60,9 @@ pub enum ModelError {
         message: String,
     },
     /// The answer is not a chat completion: a web page, or a stream of something else.
-    #[error("{url} does not answer like an OpenAI-compatible server ({message}). Check AI_GATEWAY_BASE_URL; it usually ends in /v1.")]
+    #[error(
+        "{url} does not answer like an OpenAI-compatible server ({message}). Check AI_GATEWAY_BASE_URL; it usually ends in /v1."
+    )]
     NotAModel {
         /// Base URL, without credentials.
         url: String,
@@ -100,7 +104,14 @@ impl ModelError {
             429 => Self::RateLimited { message, retry_after },
             413 => Self::ContextOverflow { message: trim_stop(message) },
             400 | 422
-                if has(&["context length", "context_length", "context window", "maximum context", "too many tokens", "prompt is too long"]) =>
+                if has(&[
+                    "context length",
+                    "context_length",
+                    "context window",
+                    "maximum context",
+                    "too many tokens",
+                    "prompt is too long",
+                ]) =>
             {
                 Self::ContextOverflow { message: trim_stop(message) }
             }
@@ -152,8 +163,11 @@ pub(super) fn words_of(json: &serde_json::Value) -> Option<String> {
         Value::String(text) if !text.trim().is_empty() => Some(shorten(text.trim())),
         Value::Array(items) => items.iter().find_map(words_of),
         Value::Object(map) => {
-            let upstream = map.get("metadata").and_then(|m| m.get("raw")).and_then(Value::as_str).and_then(provider_words);
-            let own = ["error", "message", "detail", "msg", "errors", "error_message"].iter().find_map(|key| map.get(*key).and_then(words_of));
+            let upstream =
+                map.get("metadata").and_then(|m| m.get("raw")).and_then(Value::as_str).and_then(provider_words);
+            let own = ["error", "message", "detail", "msg", "errors", "error_message"]
+                .iter()
+                .find_map(|key| map.get(*key).and_then(words_of));
             match (own, upstream) {
                 // OpenRouter wraps the vendor's error; the wrapper alone ("Provider returned error") helps nobody.
                 (Some(own), Some(upstream)) if own != upstream => Some(format!("{own}: {upstream}")),

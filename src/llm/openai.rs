@@ -73,7 +73,9 @@ impl OpenAiClient {
         let http = http_client(limits.connect).map_err(|e| refused(root_cause(&e)))?;
         let key = endpoint.api_key.as_ref().map(|k| k.expose().trim().to_owned()).unwrap_or_default();
         if !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(ModelError::Auth { message: "the key contains spaces or other characters no key has".to_owned() });
+            return Err(ModelError::Auth {
+                message: "the key contains spaces or other characters no key has".to_owned(),
+            });
         }
         reqwest::Url::parse(&endpoint.base_url).map_err(|e| refused(format!("not a URL ({e})")))?;
         let config = OpenAIConfig::new()
@@ -95,7 +97,8 @@ impl OpenAiClient {
         }
         let json: Value = serde_json::from_str(&body)
             .map_err(|_| ModelError::NotAModel { url: self.url(), message: what_came(&body) })?;
-        let list = json.get("data").or_else(|| json.get("models")).unwrap_or(&json).as_array().cloned().unwrap_or_default();
+        let list =
+            json.get("data").or_else(|| json.get("models")).unwrap_or(&json).as_array().cloned().unwrap_or_default();
         Ok(list.iter().filter_map(|m| m.get("id").or_else(|| m.get("name"))?.as_str().map(str::to_owned)).collect())
     }
 
@@ -265,12 +268,14 @@ impl Exchange {
             .header(reqwest::header::ACCEPT, "text/event-stream")
             .body(self.body.clone());
         let stall = client.limits.stall;
-        let sent = tokio::time::timeout(stall, request.send()).await.map_err(|_| ModelError::Stalled { after: stall })?;
+        let sent =
+            tokio::time::timeout(stall, request.send()).await.map_err(|_| ModelError::Stalled { after: stall })?;
         let response = sent.map_err(|e| client.unreachable(&e))?;
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         if status != 200 {
-            let retry_after = header("retry-after").and_then(|v| v.trim().parse::<f64>().ok()).filter(|s| s.is_finite());
+            let retry_after =
+                header("retry-after").and_then(|v| v.trim().parse::<f64>().ok()).filter(|s| s.is_finite());
             let retry_after = retry_after.map(|s| Duration::from_secs_f64(s.clamp(0.0, 86_400.0)));
             let body = response.text().await.unwrap_or_default();
             return Err(ModelError::from_status(status, &body, retry_after, &client.url()));

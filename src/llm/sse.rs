@@ -99,7 +99,10 @@ mod tests {
 
     #[test]
     fn events_without_an_empty_line_between_them_are_separated() {
-        assert_eq!(decode(&[b"data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n\n"]), ["{\"a\":1}", "{\"b\":2}", "[DONE]"]);
+        assert_eq!(
+            decode(&[b"data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n\n"]),
+            ["{\"a\":1}", "{\"b\":2}", "[DONE]"]
+        );
     }
 
     proptest! {

@@ -104,6 +104,15 @@ impl Service {
         let inner = live.instance.connect(port).await?;
         Ok(Box::new(Tracked { inner, activity: entry.activity.clone() }))
     }
+
+    /// Connects to a port of a sandbox that is awake. The attempt does not count as use, the bytes do.
+    pub async fn connect_awake(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Connection>, SandboxError> {
+        let project = self.find(id).ok_or_else(|| SandboxError::NotFound("the sandbox was not found".to_owned()))?;
+        let entry = self.inner.entry(&project).await?;
+        let live = entry.live().ok_or_else(|| SandboxError::Dead("it is asleep".to_owned()))?;
+        let inner = live.instance.connect(port).await?;
+        Ok(Box::new(Tracked { inner, activity: entry.activity.clone() }))
+    }
 }
 
 impl Inner {

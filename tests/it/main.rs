@@ -1,5 +1,9 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
 mod host_provider;
+mod preview;
+mod sandbox_local;
 mod service;
 mod store;
+mod tasks;
+mod workflow;

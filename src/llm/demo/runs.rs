@@ -101,7 +101,8 @@ macro_rules! recording {
 }
 
 /// Every recording, in the order in which they are offered.
-const RECORDINGS: &[Embedded] = &[];
+const RECORDINGS: &[Embedded] =
+    &[recording!("board", ["server.mjs", "public/index.html", "public/style.css", "public/app.js"])];
 
 /// A recording ready to be played.
 #[derive(Clone, Debug)]
@@ -142,9 +143,14 @@ mod tests {
         for call in steps.iter().flat_map(|s| &s.calls) {
             let args = recording.arguments(call);
             for file in args["files"].as_array().into_iter().flatten() {
-                workspace.insert(file["path"].as_str().unwrap().to_owned(), file["content"].as_str().unwrap().to_owned());
+                workspace
+                    .insert(file["path"].as_str().unwrap().to_owned(), file["content"].as_str().unwrap().to_owned());
             }
-            assert_eq!(args["files"].as_array().map_or(0, Vec::len), call.files.len(), "{name}: a file is not embedded");
+            assert_eq!(
+                args["files"].as_array().map_or(0, Vec::len),
+                call.files.len(),
+                "{name}: a file is not embedded"
+            );
             let Some(edits) = args["edits"].as_array() else { continue };
             let path = args["path"].as_str().unwrap();
             let text = workspace.get_mut(path).unwrap_or_else(|| panic!("{name}: edits the unknown file {path}"));

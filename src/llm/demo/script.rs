@@ -50,7 +50,8 @@ fn walk(recording: &Recording, steps: &[Step], since: &[Value]) -> Reply {
     let given = answers(since);
     for (number, answer) in given.iter().enumerate() {
         let results = answer.calls.iter().map(|(_, result)| result.unwrap_or(INTERRUPTED));
-        let cut: Vec<&Value> = answer.calls.iter().filter(|(_, r)| r.is_none_or(was_interrupted)).map(|(c, _)| *c).collect();
+        let cut: Vec<&Value> =
+            answer.calls.iter().filter(|(_, r)| r.is_none_or(was_interrupted)).map(|(c, _)| *c).collect();
         if !cut.is_empty() {
             if number + 1 == given.len() {
                 return again(&cut);
@@ -59,7 +60,8 @@ fn walk(recording: &Recording, steps: &[Step], since: &[Value]) -> Reply {
             continue;
         }
         let Some(step) = steps.get(at) else { break };
-        let taken = step.when.iter().find(|w| results.clone().any(|r| w.contains.iter().any(|t| r.contains(t.as_str()))));
+        let taken =
+            step.when.iter().find(|w| results.clone().any(|r| w.contains.iter().any(|t| r.contains(t.as_str()))));
         if let Some(branch) = taken.and_then(|w| recording.run.branches.get(&w.branch)) {
             (steps, at) = (&branch.steps, 0);
         } else if let Some(failure) = results.clone().find(|r| failed(r)) {
@@ -87,8 +89,11 @@ fn again(calls: &[&Value]) -> Reply {
 
 fn answers(since: &[Value]) -> Vec<Given<'_>> {
     let result_of = |id: &str| {
-        since.iter().find(|m| role(m) == "tool" && m.get("tool_call_id").and_then(Value::as_str) == Some(id))
-            .and_then(|m| m.get("content")).and_then(Value::as_str)
+        since
+            .iter()
+            .find(|m| role(m) == "tool" && m.get("tool_call_id").and_then(Value::as_str) == Some(id))
+            .and_then(|m| m.get("content"))
+            .and_then(Value::as_str)
     };
     let given = |message| {
         let calls = tool_calls(message).map(|c| (c, c.get("id").and_then(Value::as_str).and_then(result_of)));
@@ -124,7 +129,8 @@ fn was_interrupted(result: &str) -> bool {
 }
 
 fn failed(result: &str) -> bool {
-    result.starts_with("Error") || result.strip_prefix("exit code ").is_some_and(|rest| !rest.starts_with('0'))
+    result.starts_with("Error")
+        || result.strip_prefix("exit code ").is_some_and(|rest| !rest.starts_with('0'))
         || result.starts_with("killed by")
 }
 
@@ -154,7 +160,8 @@ fn words(text: String) -> Reply {
 }
 
 fn introduce(recordings: &[Recording]) -> String {
-    let list: String = recordings.iter().map(|r| format!("- **{}**: \u{201c}{}\u{201d}\n", r.run.title, r.run.prompt)).collect();
+    let list: String =
+        recordings.iter().map(|r| format!("- **{}**: \u{201c}{}\u{201d}\n", r.run.title, r.run.prompt)).collect();
     format!(
         "I am the **demo model**: I replay recorded work, I do not think. The sandbox, the commands and the files are \
          real, but I cannot build this one.\n\nWhat I can build:\n\n{list}\n{CONNECT}"
@@ -163,7 +170,11 @@ fn introduce(recordings: &[Recording]) -> String {
 
 fn other_change(run: &Run) -> String {
     let list: String = run.follow_ups.iter().map(|f| format!("- \u{201c}{}\u{201d}\n", f.prompt)).collect();
-    let can = if list.is_empty() { String::new() } else { format!("For {} I have recorded these changes:\n\n{list}\n", run.title) };
+    let can = if list.is_empty() {
+        String::new()
+    } else {
+        format!("For {} I have recorded these changes:\n\n{list}\n", run.title)
+    };
     format!(
         "As the **demo model** I can only replay what was recorded, and this change was not. Nothing was touched.\n\n\
          {can}For another app, start a new project. {CONNECT}"
@@ -267,7 +278,9 @@ mod tests {
     fn other_prompts_get_an_honest_answer() {
         let recordings = load().unwrap();
         let answer = reply(&recordings, &[user("write me a 3d engine")]);
-        assert!(answer.text.contains("demo model") && answer.text.contains("AI_GATEWAY_API_KEY") && answer.calls.is_empty());
+        assert!(
+            answer.text.contains("demo model") && answer.text.contains("AI_GATEWAY_API_KEY") && answer.calls.is_empty()
+        );
         assert!(reply(&recordings, &[]).text.contains("demo model"));
     }
 }

@@ -1,0 +1,101 @@
+//! Walks over a workspace by descriptors, so that neither links nor very deep or odd names lead anywhere else.
+
+use crate::sandbox::SandboxError;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Each level holds a descriptor while it is walked.
+const DEEPEST: usize = 256;
+
+/// Opens a directory below another without following a link.
+pub fn open_dir(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(openat(parent, name, flags, Mode::empty())?)
+}
+
+/// Names and types in a directory, without `.` and `..`, sorted by name.
+pub fn names(directory: &OwnedFd) -> io::Result<Vec<(CString, FileType)>> {
+    let mut found = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if ![c".", c".."].contains(&name) {
+            found.push((name.to_owned(), entry.file_type()));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// Type and size of an entry; links are not followed.
+pub fn stat(directory: impl AsFd, name: &CStr) -> io::Result<Stat> {
+    Ok(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Bytes of disk that a tree holds. Hard links count once; entries that vanish meanwhile do not count.
+pub fn disk_usage(root: &OwnedFd) -> Result<u64, SandboxError> {
+    let mut seen = HashSet::new();
+    usage_below(root, 0, &mut seen)
+}
+
+fn usage_below(directory: &OwnedFd, depth: usize, seen: &mut HashSet<(u64, u64)>) -> Result<u64, SandboxError> {
+    if depth > DEEPEST {
+        return Err(SandboxError::Limit(format!("the workspace has more than {DEEPEST} levels of folders")));
+    }
+    let mut bytes = 0;
+    for (name, _) in names(directory)? {
+        let Ok(stat) = stat(directory, &name) else { continue };
+        if stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
+            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            && let Ok(below) = open_dir(directory.as_fd(), &name)
+        {
+            bytes += usage_below(&below, depth + 1, seen)?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Removes a file or a tree. A tree too deep to walk is taken apart: its lower part moves up to `root` first.
+pub fn remove_tree(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let mut moved = 0u32;
+    remove_entry(root, parent, name, 0, &mut moved)?;
+    let mut index = 0;
+    while index < moved {
+        remove_entry(root, root, &moved_name(index)?, 0, &mut moved)?;
+        index += 1;
+    }
+    Ok(())
+}
+
+fn remove_entry(
+    root: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    depth: usize,
+    moved: &mut u32,
+) -> io::Result<()> {
+    match unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if depth >= DEEPEST {
+        renameat(parent, name, root, &*moved_name(*moved)?)?;
+        *moved += 1;
+        return Ok(());
+    }
+    let directory = open_dir(parent, name)?;
+    for (below, _) in names(&directory)? {
+        remove_entry(root, directory.as_fd(), &below, depth + 1, moved)?;
+    }
+    Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+fn moved_name(index: u32) -> io::Result<CString> {
+    CString::new(format!(".sandcastle-removed-{}-{index}", std::process::id())).map_err(io::Error::from)
+}

@@ -1,0 +1,106 @@
+//! A workspace's directory on the host: made on first use, owned by the user id its sandbox runs as.
+//!
+//! The directory's owner is the record of that id, so that a sandbox wakes as the same user and nothing is kept twice.
+
+use super::wire;
+use crate::domain::SandboxId;
+use crate::sandbox::SandboxError;
+use rustix::fs::{Mode, OFlags, fchown, fstat, open};
+use rustix::process::{Gid, Uid};
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The first host user id given to sandboxes by a server that runs as root.
+const FIRST_UID: u32 = 200_000;
+/// How many ids follow it.
+const UIDS: u32 = 131_072;
+
+/// A workspace ready to be mounted.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// The files a person sees.
+    pub files: PathBuf,
+    /// Caches and settings of tools, beside the workspace and out of its file tree.
+    pub state: PathBuf,
+    /// The host's user id that the sandbox's user is.
+    pub uid: u32,
+    /// The host's group id likewise.
+    pub gid: u32,
+    /// Whether the server runs as root, so that ids can be chosen.
+    pub privileged: bool,
+}
+
+/// Host user ids of live sandboxes. Two live ones never share an id.
+#[derive(Default)]
+pub struct Uids(Mutex<HashSet<u32>>);
+
+impl Uids {
+    /// Makes the directories where missing and reserves the id.
+    pub fn prepare(&self, id: &SandboxId, files: &Path) -> Result<Workspace, SandboxError> {
+        let state = files.with_file_name("state");
+        for directory in [files, &state] {
+            std::fs::create_dir_all(directory)?;
+        }
+        let (root, state_root) = (open_root(files)?, open_root(&state)?);
+        let euid = rustix::process::geteuid();
+        if !euid.is_root() {
+            let (uid, gid) = (euid.as_raw(), rustix::process::getegid().as_raw());
+            return Ok(Workspace { files: files.to_owned(), state, uid, gid, privileged: false });
+        }
+        let owner = fstat(&root).map_err(std::io::Error::from)?.st_uid;
+        let uid = self.reserve(id, owner)?;
+        for directory in [&root, &state_root] {
+            own(directory, uid)?;
+        }
+        Ok(Workspace { files: files.to_owned(), state, uid, gid: uid, privileged: true })
+    }
+
+    /// Gives an id back.
+    pub fn release(&self, uid: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+
+    fn reserve(&self, id: &SandboxId, owner: u32) -> Result<u32, SandboxError> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if owner != 0 {
+            if !taken.insert(owner) {
+                return Err(SandboxError::Invalid("this workspace is in use by a live sandbox".to_owned()));
+            }
+            return Ok(owner);
+        }
+        let start = id.as_str().bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+        (0..UIDS)
+            .map(|step| FIRST_UID + start.wrapping_add(step) % UIDS)
+            .find(|uid| taken.insert(*uid))
+            .ok_or_else(|| SandboxError::Limit("too many sandboxes are alive".to_owned()))
+    }
+}
+
+/// Opens a workspace's root directory.
+pub fn open_root(path: &Path) -> Result<OwnedFd, SandboxError> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty()).map_err(std::io::Error::from)?)
+}
+
+/// Makes the sandbox's user the owner of a file or directory just made.
+pub fn own(file: &OwnedFd, uid: u32) -> Result<(), SandboxError> {
+    Ok(fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))).map_err(std::io::Error::from)?)
+}
+
+/// Where the workspace and the state folder appear inside.
+pub const HOME: &str = "/home/user";
+/// See [`HOME`].
+pub const STATE: &str = "/var/user";
+
+impl Workspace {
+    /// The two writable mounts.
+    pub fn mounts(&self) -> [wire::Mount; 2] {
+        [(&self.files, HOME), (&self.state, STATE)].map(|(source, target)| wire::Mount {
+            source: source.as_os_str().as_encoded_bytes().into(),
+            target: target.into(),
+            writable: true,
+        })
+    }
+}
