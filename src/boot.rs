@@ -2,18 +2,20 @@
 //!
 //! Owns the listener and the order of start and stop. It must not hold behaviour of its own.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentDeps, turn_task};
 use crate::api::{AppState, router};
 use crate::config::{Config, ServerConfig};
+use crate::domain::{ApiError, SandboxId};
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::sandbox::egress::Egress;
-use crate::sandbox::local::LocalProvider;
+use crate::sandbox::local::{EgressHook, EgressSockets, LocalProvider};
 use crate::sandbox::preview::PreviewProxy;
-use crate::sandbox::provider::Provider;
+use crate::sandbox::provider::{HostTool, Provider};
 use crate::sandbox::{PreviewAddress, SandboxError, Service};
 use crate::services::Services;
 use crate::store::{Store, StoreError};
-use crate::workflow::{Workflow, WorkflowError, WorkflowOptions};
+use crate::tools::RunCommandLimits;
+use crate::workflow::{Workflow, WorkflowError, WorkflowOptions, tasks};
 use axum::serve::ListenerExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +53,9 @@ pub enum BootError {
     /// The record of earlier runs cannot be brought up to date.
     #[error("cannot take up the runs of the last start: {0}")]
     Workflow(#[from] WorkflowError),
+    /// Turns that were cut off cannot be ended.
+    #[error("cannot take up the conversations of the last start: {0}")]
+    Agent(ApiError),
     /// The demo model's own server does not start.
     #[error("cannot start the demo model: {0}")]
     Demo(std::io::Error),
@@ -61,6 +66,8 @@ pub struct App {
     services: Services,
     addr: SocketAddr,
     demo: DemoServer,
+    preview: PreviewProxy,
+    egress: Option<Egress>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     server: JoinHandle<()>,
@@ -69,43 +76,38 @@ pub struct App {
 impl App {
     /// Starts everything; requests are answered when it returns.
     pub async fn start(config: Config) -> Result<Self, BootError> {
-        let provider = provider(&config);
-        Self::start_over(config, provider).await
+        let (provider, egress) = local_provider(&config);
+        Self::assemble(config, provider, Some(egress)).await
     }
 
     /// The same over another way to make sandboxes.
-    pub async fn start_over(mut config: Config, provider: Arc<dyn Provider>) -> Result<Self, BootError> {
+    pub async fn start_over(config: Config, provider: Arc<dyn Provider>) -> Result<Self, BootError> {
+        Self::assemble(config, provider, None).await
+    }
+
+    async fn assemble(
+        mut config: Config,
+        provider: Arc<dyn Provider>,
+        egress: Option<Egress>,
+    ) -> Result<Self, BootError> {
         let listener = listen(config.server.addr).await?;
         let addr = listener.local_addr().map_err(|reason| BootError::Address { addr: config.server.addr, reason })?;
         config.server.addr = addr;
         let config = Arc::new(config);
-        let shutdown = CancellationToken::new();
-        let tasks = TaskTracker::new();
-
-        let store = Store::open(&config.server.data_dir).await?;
+        let (store, host_tools) =
+            tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
+        let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
-        let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
-        let sandbox = Service::new(
-            config.sandbox.clone(),
-            preview_address(&config.server),
-            Arc::clone(&provider),
-            store.clone(),
-            config.server.data_dir.clone(),
-        );
-        let workflow = Workflow::new(&store, WorkflowOptions::default());
-        let agent = Agent::new(store.clone());
-        sandbox.boot().await?;
-        workflow.boot().await?;
-        agent.recover().await;
+        let services = services(config, store, provider, &demo, host_tools);
+        services.sandbox.boot().await?;
+        services.workflow.boot().await?;
+        services.agent.recover().await.map_err(BootError::Agent)?;
 
-        // The first look at the host's toolchains runs each of them once; nobody should wait for that later.
-        let warm = Arc::clone(&provider);
-        tasks.spawn_blocking(move || warm.tools().len());
-        let services = Services { store, workflow, sandbox, agent, catalog, provider, config };
-        let preview = PreviewProxy::new(services.sandbox.clone());
-        let state = AppState::new(services.clone(), preview, shutdown.clone(), tasks.clone());
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());
+        let state = AppState::new(services.clone(), preview.clone(), shutdown.clone(), tasks.clone());
         let server = tokio::spawn(serve(listener, state, shutdown.clone()));
-        Ok(Self { services, addr, demo, shutdown, tasks, server })
+        Ok(Self { services, addr, demo, preview, egress, shutdown, tasks, server })
     }
 
     /// The parts.
@@ -131,13 +133,17 @@ impl App {
     /// Ends streams, finishes what is being answered, leaves runs resumable, puts sandboxes to sleep and closes the
     /// store; at most ten seconds.
     pub async fn stop(self) {
-        let Self { services, demo, shutdown, tasks, server, .. } = self;
+        let Self { services, demo, preview, egress, shutdown, tasks, server, .. } = self;
         shutdown.cancel();
         tasks.close();
         let abort = server.abort_handle();
         let orderly = async {
             services.workflow.shutdown(RUNS_GRACE).await;
             services.sandbox.shutdown().await;
+            preview.shutdown().await;
+            if let Some(egress) = &egress {
+                egress.shutdown().await;
+            }
             demo.shutdown().await;
             tasks.wait().await;
             if let Err(error) = server.await {
@@ -152,10 +158,53 @@ impl App {
     }
 }
 
-/// How this server makes sandboxes.
-pub fn provider(config: &Config) -> Arc<dyn Provider> {
-    let egress = Arc::new(Egress::new());
-    Arc::new(LocalProvider::new(config.sandbox.clone(), config.server.data_dir.clone(), egress))
+/// Puts the parts together that need no request to come first.
+fn services(
+    config: Arc<Config>,
+    store: Store,
+    provider: Arc<dyn Provider>,
+    demo: &DemoServer,
+    host_tools: Vec<HostTool>,
+) -> Services {
+    let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
+    let sandbox = Service::new(
+        config.sandbox.clone(),
+        preview_address(&config.server),
+        Arc::clone(&provider),
+        store.clone(),
+        config.server.data_dir.clone(),
+    );
+    let workflow = Workflow::new(&store, WorkflowOptions::default());
+    tasks::register(&workflow, &sandbox, store.events());
+    let limits = RunCommandLimits { default: config.sandbox.command_timeout };
+    let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
+    workflow.register(turn_task(deps.clone()));
+    let agent = Agent::new(deps, workflow.clone());
+    Services { store, workflow, sandbox, agent, catalog, provider, config }
+}
+
+/// Sandboxes on this machine, and their way out.
+pub fn local_provider(config: &Config) -> (Arc<dyn Provider>, Egress) {
+    let egress = Egress::of_this_host();
+    let hook = Arc::new(WayOut(egress.clone()));
+    (Arc::new(LocalProvider::new(config.sandbox.clone(), config.server.data_dir.clone(), hook)), egress)
+}
+
+/// Hands the sockets of each new sandbox to the egress.
+struct WayOut(Egress);
+
+impl EgressHook for WayOut {
+    fn attach(&self, id: &SandboxId, sockets: EgressSockets, closed: CancellationToken) {
+        let EgressSockets { dns, http, https } = sockets;
+        if let Err(error) = self.0.serve(id, dns, [http, https], closed) {
+            tracing::error!(sandbox = %id, %error, "a sandbox has no way out");
+        }
+    }
+}
+
+/// The provider asks each toolchain for its version, which blocks for a moment.
+async fn look_at_host_tools(provider: Arc<dyn Provider>) -> Vec<HostTool> {
+    tokio::task::spawn_blocking(move || provider.tools()).await.unwrap_or_default()
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, BootError> {

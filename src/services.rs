@@ -2,9 +2,9 @@
 //!
 //! Owns the few operations that need more than one part. It must not know HTTP or pages.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, check_message};
 use crate::config::Config;
-use crate::domain::{ApiError, ErrorCode, MessageId, ProjectId};
+use crate::domain::{ApiError, MessageId, ProjectId};
 use crate::llm::Catalog;
 use crate::sandbox::Service;
 use crate::sandbox::provider::Provider;
@@ -12,8 +12,6 @@ use crate::store::Store;
 use crate::workflow::Workflow;
 use std::sync::Arc;
 
-/// The longest prompt, in bytes.
-pub const PROMPT_MAX: usize = 1 << 20;
 /// Characters of a project's name taken from its first prompt.
 const NAME_CHARS: usize = 60;
 
@@ -44,14 +42,18 @@ impl Services {
         prompt: Option<&str>,
         model: Option<&str>,
     ) -> Result<(ProjectId, Option<MessageId>), ApiError> {
-        let prompt = prompt.map(check_prompt).transpose()?;
+        let prompt = prompt.map(check_message).transpose()?;
         let name = name.or(prompt).map(title).filter(|name| !name.is_empty()).unwrap_or_else(|| "Untitled".to_owned());
         let id = self.store.events().create_project(&name).await?;
-        let message = match prompt {
-            Some(prompt) => Some(self.agent.send(&id, prompt, model).await?),
-            None => None,
-        };
-        Ok((id, message))
+        let Some(prompt) = prompt else { return Ok((id, None)) };
+        match self.agent.send(&id, prompt, model).await {
+            Ok(message) => Ok((id, Some(message))),
+            Err(error) => {
+                // The prompt was not accepted (an unknown model), so nobody asked for an empty project.
+                self.store.events().delete_project(&id).await?;
+                Err(error)
+            }
+        }
     }
 
     /// Sends a message; it is answered at once or after the running turn.
@@ -61,7 +63,7 @@ impl Services {
         text: &str,
         model: Option<&str>,
     ) -> Result<MessageId, ApiError> {
-        self.agent.send(project, check_prompt(text)?, model).await
+        self.agent.send(project, text, model).await
     }
 
     /// Deletes a project with its sandbox, files and runs.
@@ -75,25 +77,6 @@ impl Services {
         self.store.events().delete_project(id).await?;
         Ok(())
     }
-}
-
-/// A prompt must be text, not empty and at most 1 MiB.
-pub fn check_prompt(text: &str) -> Result<&str, ApiError> {
-    if text.len() > PROMPT_MAX {
-        let message = format!(
-            "the message is {:.1} MB; at most 1 MB can be sent. Put long content into files of the project instead.",
-            text.len() as f64 / (1 << 20) as f64
-        );
-        return Err(ApiError::new(ErrorCode::TooLarge, message));
-    }
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(ApiError::invalid("the message is empty; write what you want to build or change"));
-    }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(ApiError::invalid("the message is not plain text: it contains control characters"));
-    }
-    Ok(text)
 }
 
 /// The first line with words, cut at a word's end.
@@ -111,15 +94,6 @@ fn title(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prompt_is_text_of_a_bounded_size() {
-        assert_eq!(check_prompt("  build a thing\n").unwrap(), "build a thing");
-        assert_eq!(check_prompt(" \n").unwrap_err().code, ErrorCode::InvalidInput);
-        assert_eq!(check_prompt("a\0b").unwrap_err().code, ErrorCode::InvalidInput);
-        assert_eq!(check_prompt(&"a".repeat(PROMPT_MAX + 1)).unwrap_err().code, ErrorCode::TooLarge);
-        assert!(check_prompt("tabs\tand\nlines, 日本語").is_ok());
-    }
 
     #[test]
     fn a_project_is_named_after_the_first_line() {

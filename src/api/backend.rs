@@ -78,9 +78,10 @@ impl Backend for Services {
         // Highlighting a large file takes tens of milliseconds of a core.
         let (path, size, truncated) = (file.path, file.size, file.truncated);
         tokio::task::spawn_blocking(move || {
-            let lines = crate::render::highlight(&path, &text);
-            let language = crate::render::language(&path).to_owned();
-            FileView { path, size, language, body: FileBody::Text { lines, truncated } }
+            let drawn = crate::render::highlight(&path, &text);
+            let language = crate::render::language_of(&path).to_owned();
+            let body = FileBody::Text { lines: drawn.lines, truncated: truncated || drawn.truncated };
+            FileView { path, size, language, body }
         })
         .await
         .map_err(|_| ApiError::internal("the file could not be drawn"))

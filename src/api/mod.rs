@@ -36,7 +36,7 @@ pub const BODY_LIMIT: usize = 2 << 20;
 #[derive(Clone)]
 pub struct AppState {
     services: Services,
-    preview: Arc<PreviewProxy>,
+    preview: PreviewProxy,
     guard: Arc<guard::Guard>,
     models: models::Models,
     metrics: metrics::Metrics,
@@ -52,7 +52,7 @@ impl AppState {
     pub fn new(services: Services, preview: PreviewProxy, shutdown: CancellationToken, tasks: TaskTracker) -> Self {
         let server = &services.config.server;
         Self {
-            preview: Arc::new(preview),
+            preview,
             guard: Arc::new(guard::Guard::new(server)),
             models: models::Models::new(services.catalog.clone(), tasks.clone()),
             metrics: metrics::Metrics::default(),

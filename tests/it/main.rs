@@ -1,9 +1,17 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod config;
 mod host_provider;
+mod layering;
 mod preview;
+mod rest_api;
 mod sandbox_local;
+mod security;
 mod service;
+mod shutdown;
+mod sse;
+mod ssr_pages;
 mod store;
+mod support;
 mod tasks;
 mod workflow;
