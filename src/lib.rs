@@ -4,6 +4,8 @@
 //! gate compile for both. The order below is the order to read them in; `ARCHITECTURE.md` is the map.
 
 #[cfg(feature = "ssr")]
+pub mod agent;
+#[cfg(feature = "ssr")]
 pub mod api;
 #[cfg(feature = "ssr")]
 pub mod config;
@@ -11,11 +13,23 @@ pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod llm;
 #[cfg(feature = "ssr")]
+pub mod render;
+#[cfg(feature = "ssr")]
 pub mod sandbox;
+pub mod server_fns;
 #[cfg(feature = "ssr")]
 pub mod store;
 #[cfg(feature = "ssr")]
 pub mod telemetry;
+#[cfg(feature = "ssr")]
+pub mod tools;
 pub mod ui;
 #[cfg(feature = "ssr")]
 pub mod workflow;
+
+/// Entry of the browser build: called once by the page's script.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    ui::browser::hydrate();
+}

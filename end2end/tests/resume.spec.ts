@@ -68,7 +68,7 @@ async function finishedTasks(server: Server, project: string | undefined): Promi
   if (!answer.ok) return [];
   const body = (await answer.json()) as Run[] | { runs: Run[] };
   const runs = Array.isArray(body) ? body : body.runs;
-  return runs.filter((run) => run.status === 'completed' && run.call).map((run) => `${run.task} ${run.call}`);
+  return runs.filter((run) => run.status === 'COMPLETED' && run.call).map((run) => `${run.task} ${run.call}`);
 }
 
 interface Run {

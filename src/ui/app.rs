@@ -1,6 +1,11 @@
 //! The root of every page; the same on both sides.
 
+use super::browser;
+use super::kit::provide_clock;
 use super::page::PageData;
+use super::pages::{ErrorPage, Home, Login, Settings};
+use super::runs::{RunPage, RunsPage};
+use super::workbench::WorkbenchPage;
 use leptos::prelude::*;
 
 /// The page, whole: what stands inside `<body>`.
@@ -9,5 +14,18 @@ pub fn App(
     /// What to show.
     page: PageData,
 ) -> impl IntoView {
-    view! { <main>{page.title()}</main> }
+    provide_clock();
+    // Tests and style sheets wait for this: from here on buttons work.
+    Effect::new(move |_| browser::set_root_attribute("data-hydrated", ""));
+    match page {
+        PageData::Home { projects, models, samples, demo } => {
+            view! { <Home projects models samples demo /> }.into_any()
+        }
+        PageData::Project(page) => view! { <WorkbenchPage page=*page /> }.into_any(),
+        PageData::Runs { runs, query } => view! { <RunsPage runs query /> }.into_any(),
+        PageData::Run { detail } => view! { <RunPage detail=*detail /> }.into_any(),
+        PageData::Settings(facts) => view! { <Settings facts=*facts /> }.into_any(),
+        PageData::Login { next } => view! { <Login next /> }.into_any(),
+        PageData::Error { error, status } => view! { <ErrorPage error status /> }.into_any(),
+    }
 }

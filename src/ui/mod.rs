@@ -4,8 +4,19 @@
 //! [`PageData`], changes as `domain::Event`s over one SSE stream, actions go through `server_fns`.
 
 mod app;
+pub mod browser;
+mod chat;
+mod code;
+mod kit;
+mod logs;
 mod page;
+mod pages;
+mod preview;
+mod runs;
 mod shell;
+mod store;
+mod transport;
+mod workbench;
 
 pub use page::{
     Check, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample, SettingsPage, Theme,

@@ -14,6 +14,7 @@ mod lanes;
 mod request;
 mod retry;
 mod task;
+pub mod tasks;
 
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineHealth};

@@ -6,3 +6,5 @@ mod preview;
 mod sandbox_local;
 mod service;
 mod store;
+mod tasks;
+mod workflow;

@@ -45,7 +45,7 @@ fn install(project: &Project, package: &str, version: &str, args: &[&str]) -> Re
     println!("Installing {package} {version} into .tools; this is done once and takes minutes");
     let mut cargo = cargo(&project.root);
     cargo.args(["install", "--quiet", "--locked", "--version", version, package]).args(args).arg("--root").arg(root);
-    cargo.arg("--target-dir").arg(project.target().join("tools"));
+    cargo.arg("--target-dir").arg(project.target.join("tools"));
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     run(cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
 }

@@ -4,6 +4,7 @@
 //! Owns the order of build steps and the layout of `target/site`. It must not know what the application does: it talks
 //! to the built server as any client would.
 
+mod bench;
 mod build;
 mod checks;
 mod dev;
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   dev [CARGO LEPTOS ARGUMENTS]  cargo leptos watch, installed into .tools on first use
   lint                          formatting and lints of everything
   test                          lint, all tests, release build, end-to-end tests
+  bench                         measure the release build; table on the terminal and in target/bench.md
   check                         tell which prerequisites are missing and how to install them";
 
 fn main() -> std::process::ExitCode {
@@ -45,6 +47,7 @@ fn run(args: Vec<String>) -> Result<std::process::ExitCode> {
             build::run(&project, mode(rest)?)?;
         }
         "serve" => return serve::run(&project, rest),
+        "bench" => bench::run(&project)?,
         "dev" => return dev::exec(&project, rest),
         "lint" => return checks::lint(&project),
         "test" => return checks::test(&project),

@@ -25,28 +25,27 @@ pub enum Mode {
 pub struct Project {
     /// Its top folder.
     pub root: PathBuf,
+    /// Cargo's output folder.
+    pub target: PathBuf,
 }
 
 impl Project {
     /// The repository this tool was compiled from.
     pub fn locate() -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self { root: manifest.parent().unwrap_or(manifest).to_path_buf() }
-    }
-
-    /// Cargo's output folder.
-    pub fn target(&self) -> PathBuf {
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), |dir| self.root.join(dir))
+        let root = manifest.parent().unwrap_or(manifest);
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        Self { root: root.to_path_buf(), target: root.join(target) }
     }
 
     /// Cargo's output folder for the browser build. Its own, as in `cargo leptos`: two cargos then work side by side.
     pub fn front_target(&self) -> PathBuf {
-        self.target().join("front")
+        self.target.join("front")
     }
 
     /// The folder the server binary is built into. Leptos looks for `hash.txt`, the server for its init, beside it.
     pub fn bin_dir(&self, mode: Mode) -> PathBuf {
-        self.target().join(match mode {
+        self.target.join(match mode {
             Mode::Release => "release",
             Mode::Dev => "debug",
         })
@@ -64,7 +63,7 @@ impl Project {
 
     /// Intermediate files of this tool.
     pub fn work(&self) -> PathBuf {
-        self.target().join("xtask-work")
+        self.target.join("xtask-work")
     }
 
     /// A tool installed by `npm ci` in the top folder.

@@ -101,7 +101,8 @@ macro_rules! recording {
 }
 
 /// Every recording, in the order in which they are offered.
-const RECORDINGS: &[Embedded] = &[];
+const RECORDINGS: &[Embedded] =
+    &[recording!("board", ["server.mjs", "public/index.html", "public/style.css", "public/app.js"])];
 
 /// A recording ready to be played.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ pub fn build(project: &Project, mode: Mode) -> Result<()> {
         target
     });
     run(cargo.args(["--target", &target]))?;
-    let built = project.target().join(target).join(PROFILE).join(INIT);
+    let built = project.target.join(target).join(PROFILE).join(INIT);
     let wanted = project.bin_dir(mode).join(INIT);
     copy_if_changed(&built, &wanted).with_context(|| format!("cannot put {INIT} at {}", wanted.display()))
 }

@@ -91,3 +91,71 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::process;
+
+    /// A repository in a temporary folder, removed when dropped.
+    struct Repository(Project);
+
+    impl Repository {
+        fn new(name: &str) -> Self {
+            let root = env::temp_dir().join(format!("xtask-{name}-{}", process::id()));
+            for folder in ["public/icons", "work"] {
+                fs::create_dir_all(root.join(folder)).unwrap();
+            }
+            let repository = Self(Project { target: root.join("target"), root });
+            repository.write("public/icons/a.svg", "<svg/>");
+            for kind in ["js", "wasm", "css"] {
+                repository.write(&format!("work/{kind}"), &kind.repeat(COMPRESS_FROM));
+            }
+            repository
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            fs::write(self.0.root.join(path), text).unwrap();
+        }
+
+        fn assemble(&self) -> Vec<String> {
+            let piece = |kind: &str| self.0.root.join("work").join(kind);
+            let pieces = Pieces { js: piece("js"), wasm: piece("wasm"), css: piece("css") };
+            assemble(&self.0, Mode::Release, &pieces).unwrap();
+            let site = self.0.site();
+            files(&site).unwrap().iter().map(|path| path.strip_prefix(&site).unwrap().display().to_string()).collect()
+        }
+    }
+
+    impl Drop for Repository {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0.root).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_hash_file_names_every_piece_by_its_content() {
+        let repository = Repository::new("hashes");
+        let names = repository.assemble();
+        let hashes = fs::read_to_string(repository.0.bin_dir(Mode::Release).join("hash.txt")).unwrap();
+        for (kind, hash) in hashes.lines().map(|line| line.split_once(": ").unwrap()) {
+            for suffix in ["", ".br", ".gz"] {
+                assert!(names.contains(&format!("pkg/{NAME}.{hash}.{kind}{suffix}")), "{kind}{suffix} in {names:?}");
+            }
+        }
+        assert_eq!(names.len(), 10, "and the icon: {names:?}");
+    }
+
+    #[test]
+    fn a_second_assembly_replaces_what_changed_and_leaves_nothing_behind() {
+        let repository = Repository::new("second");
+        let first = repository.assemble();
+        assert_eq!(repository.assemble(), first);
+        repository.write("work/css", "changed");
+        fs::remove_file(repository.0.root.join("public/icons/a.svg")).unwrap();
+        let second = repository.assemble();
+        assert_eq!(second.iter().filter(|name| name.contains(".css")).count(), 1, "{second:?}");
+        assert!(!second.iter().any(|name| name.ends_with(".svg")), "{second:?}");
+    }
+}

@@ -1,0 +1,270 @@
+//! The conversation as the model reads it, made from the transcript.
+//!
+//! The transcript is also the journal a turn resumes from, so its messages carry a few fields of ours (`x_...`) that
+//! are taken off here. Owns the invariants providers insist on: every call has exactly one result, directly after it.
+//! Pure: entries in, messages out.
+
+use crate::domain::{CallId, RunId};
+use crate::llm::AnswerCall;
+use crate::store::TranscriptEntry;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Over this many bytes old results and file contents are left out of what the model reads.
+const BUDGET: usize = 400 * 1024;
+/// The newest messages are never cut.
+const KEPT_WHOLE: usize = 12;
+/// Texts shorter than this are not worth cutting (bytes).
+const WORTH_CUTTING: usize = 600;
+/// Numbers of a turn's transcript steps: each model step has room for its answer and 999 results.
+const STRIDE: u32 = 1000;
+
+/// Step of the answer of model step `number` (from 1).
+pub(super) fn answer_step(number: u32) -> u32 {
+    number * STRIDE
+}
+
+/// Step of the result of that answer's call `index`.
+pub(super) fn result_step(number: u32, index: usize) -> u32 {
+    number * STRIDE + 1 + u32::try_from(index).unwrap_or(STRIDE - 2).min(STRIDE - 2)
+}
+
+/// A user's message as it is recorded.
+pub(super) fn user_message(text: &str) -> Value {
+    json!({"role": "user", "content": text})
+}
+
+/// The model's answer as it is recorded. `parts` is how many parts the message has after it.
+pub(super) fn assistant_message(text: &str, calls: &[(CallId, AnswerCall)], parts: u32) -> Value {
+    let mut message = Map::new();
+    message.insert("role".to_owned(), json!("assistant"));
+    message.insert("content".to_owned(), if text.is_empty() && !calls.is_empty() { Value::Null } else { json!(text) });
+    message.insert("x_parts".to_owned(), json!(parts));
+    if !calls.is_empty() {
+        message.insert("tool_calls".to_owned(), calls.iter().map(|(id, call)| wire_call(id, call)).collect());
+    }
+    Value::Object(message)
+}
+
+fn wire_call(id: &CallId, call: &AnswerCall) -> Value {
+    // Malformed arguments are recorded as the model wrote them but sent back as an object: servers parse them.
+    let valid = serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok();
+    let arguments = if valid { call.arguments.clone() } else { json!({"malformed": call.arguments}).to_string() };
+    let mut out = json!({
+        "id": call.id.as_deref().unwrap_or(id.as_str()),
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+        "x_call": id,
+    });
+    if !valid && let Some(map) = out.as_object_mut() {
+        map.insert("x_raw".to_owned(), json!(call.arguments));
+    }
+    if let (Some(extra), Some(map)) = (&call.extra, out.as_object_mut()) {
+        map.insert("extra_content".to_owned(), extra.clone());
+    }
+    out
+}
+
+/// A tool's result as it is recorded.
+pub(super) fn tool_message(call: &AnswerCall, id: &CallId, content: &str) -> Value {
+    json!({"role": "tool", "tool_call_id": call.id.as_deref().unwrap_or(id.as_str()), "content": content})
+}
+
+/// How far a turn got before it was cut off.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Progress {
+    /// Whether the prompts are recorded.
+    pub begun: bool,
+    /// Model steps whose answer is recorded.
+    pub steps: u32,
+    /// Parts of the message that belong to them.
+    pub parts: u32,
+    /// Calls of the last of them that have no result yet, with their index.
+    pub open: Vec<(usize, CallId, AnswerCall)>,
+    /// Whether the last of them had any calls; if not, the turn was complete.
+    pub had_calls: bool,
+}
+
+/// Reads from the journal how far this turn got.
+pub(super) fn progress(entries: &[TranscriptEntry], turn: &RunId) -> Progress {
+    let mine: BTreeMap<u32, &Value> =
+        entries.iter().filter(|e| e.turn == *turn).map(|e| (e.step, &e.message)).collect();
+    let mut out = Progress { begun: !mine.is_empty(), ..Progress::default() };
+    let last = mine.iter().rev().find(|(step, _)| **step >= STRIDE && **step % STRIDE == 0);
+    let Some((step, answer)) = last else { return out };
+    out.steps = step / STRIDE;
+    out.parts = answer.get("x_parts").and_then(Value::as_u64).and_then(|p| u32::try_from(p).ok()).unwrap_or_default();
+    let calls = answer.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    out.had_calls = !calls.is_empty();
+    for (index, call) in calls.iter().enumerate() {
+        if mine.contains_key(&result_step(out.steps, index)) {
+            continue;
+        }
+        let text = |at: &str| call.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let Some(id) = text("/x_call").and_then(|id| CallId::parse(id).ok()) else { continue };
+        let arguments = text("/x_raw").or_else(|| text("/function/arguments")).unwrap_or_default();
+        let name = text("/function/name").unwrap_or_default();
+        out.open.push((index, id, AnswerCall { id: text("/id"), name, arguments, extra: None }));
+    }
+    out
+}
+
+/// The messages to send: system prompt, then the transcript, repaired and within the budget.
+pub(super) fn messages(system: &str, entries: &[TranscriptEntry]) -> Vec<Value> {
+    let mut out = vec![json!({"role": "system", "content": system})];
+    let mut results: Vec<(String, Value)> = Vec::new();
+    let mut wanted: Vec<String> = Vec::new();
+    for entry in entries {
+        if role(&entry.message) == "tool" {
+            if let Some(id) = entry.message.get("tool_call_id").and_then(Value::as_str) {
+                results.push((id.to_owned(), entry.message.clone()));
+            }
+            continue;
+        }
+        settle(&mut out, &mut wanted, &mut results);
+        let calls = entry.message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
+        wanted = calls.filter_map(|c| c.get("id")?.as_str().map(str::to_owned)).collect();
+        out.push(without_ours(&entry.message));
+    }
+    settle(&mut out, &mut wanted, &mut results);
+    trim(&mut out);
+    out
+}
+
+/// Puts the results of the last answer behind it, one for each call, made up where the turn ended before there was one.
+fn settle(out: &mut Vec<Value>, wanted: &mut Vec<String>, results: &mut Vec<(String, Value)>) {
+    for id in wanted.drain(..) {
+        let found = results.iter().position(|(have, _)| *have == id).map(|at| results.remove(at).1);
+        out.push(found.unwrap_or_else(|| {
+            json!({"role": "tool", "tool_call_id": id, "content": "stopped by the user before it finished; no result"})
+        }));
+    }
+    results.clear();
+}
+
+fn without_ours(message: &Value) -> Value {
+    let mut message = message.clone();
+    let Some(map) = message.as_object_mut() else { return message };
+    map.retain(|key, _| !key.starts_with("x_"));
+    for call in map.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(call) = call.as_object_mut() {
+            call.retain(|key, _| !key.starts_with("x_"));
+        }
+    }
+    message
+}
+
+/// Cuts old results and old file contents, oldest first, until the conversation fits. Messages themselves stay, so
+/// that calls and results stay paired.
+fn trim(messages: &mut [Value]) {
+    let mut total: usize = messages.iter().map(|m| m.to_string().len()).sum();
+    let last = messages.len().saturating_sub(KEPT_WHOLE);
+    for message in messages.iter_mut().take(last) {
+        if total <= BUDGET {
+            return;
+        }
+        let before = message.to_string().len();
+        match role(message) {
+            "tool" => {
+                if let Some(Value::String(content)) = message.get_mut("content")
+                    && content.len() > WORTH_CUTTING
+                {
+                    *content = "[old output left out]".to_owned();
+                }
+            }
+            "assistant" => {
+                let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+                calls.into_iter().flatten().for_each(cut_arguments);
+            }
+            _ => {}
+        }
+        total = total.saturating_sub(before.saturating_sub(message.to_string().len()));
+    }
+}
+
+fn cut_arguments(call: &mut Value) {
+    let Some(Value::String(arguments)) = call.pointer_mut("/function/arguments") else { return };
+    let Ok(mut parsed) = serde_json::from_str::<Value>(arguments) else { return };
+    cut_strings(&mut parsed);
+    *arguments = parsed.to_string();
+}
+
+fn cut_strings(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > WORTH_CUTTING => {
+            *text = "[old content left out; read the file to see it]".to_owned();
+        }
+        Value::Array(items) => items.iter_mut().for_each(cut_strings),
+        Value::Object(map) => map.values_mut().for_each(cut_strings),
+        _ => {}
+    }
+}
+
+fn role(message: &Value) -> &str {
+    message.get("role").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(turn: &str, step: u32, message: Value) -> TranscriptEntry {
+        TranscriptEntry { turn: RunId::parse(turn).unwrap(), step, message }
+    }
+
+    fn call(id: &str) -> (CallId, AnswerCall) {
+        let answer = AnswerCall {
+            id: Some(format!("v{id}")),
+            name: "run_command".to_owned(),
+            arguments: "{}".to_owned(),
+            extra: None,
+        };
+        (CallId::parse(format!("call_{id}")).unwrap(), answer)
+    }
+
+    #[test]
+    fn calls_without_a_result_get_one_and_foreign_fields_are_gone() {
+        let entries = [
+            entry("run_1", 0, user_message("hi")),
+            entry("run_1", 1000, assistant_message("", &[call("a"), call("b")], 2)),
+            entry("run_1", 1001, tool_message(&call("a").1, &call("a").0, "ok")),
+            entry("run_2", 0, user_message("again")),
+        ];
+        let got = messages("s", &entries);
+        let roles: Vec<&str> = got.iter().map(role).collect();
+        assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "user"]);
+        assert_eq!(got[3]["content"], "ok");
+        assert!(got[4]["content"].as_str().unwrap().contains("stopped by the user"));
+        assert!(!got.iter().any(|m| m.to_string().contains("x_")));
+    }
+
+    #[test]
+    fn the_journal_tells_which_calls_are_open() {
+        let entries = [
+            entry("run_1", 0, user_message("hi")),
+            entry("run_1", 1000, assistant_message("", &[call("a"), call("b")], 2)),
+            entry("run_1", 1001, tool_message(&call("a").1, &call("a").0, "ok")),
+        ];
+        let got = progress(&entries, &RunId::parse("run_1").unwrap());
+        assert_eq!((got.begun, got.steps, got.parts, got.had_calls), (true, 1, 2, true));
+        assert_eq!(got.open, [(1, call("b").0, call("b").1)]);
+        assert_eq!(progress(&entries, &RunId::parse("run_2").unwrap()), Progress::default());
+    }
+
+    #[test]
+    fn a_long_conversation_loses_old_outputs_first_and_keeps_its_pairs() {
+        let mut entries = vec![entry("run_1", 0, user_message("hi"))];
+        for step in 1..30 {
+            entries.push(entry("run_1", step * 1000, assistant_message("", &[call(&step.to_string())], step)));
+            entries.push(entry(
+                "run_1",
+                step * 1000 + 1,
+                tool_message(&call(&step.to_string()).1, &call("x").0, &"y".repeat(40_000)),
+            ));
+        }
+        let got = messages("s", &entries);
+        assert!(got.iter().map(|m| m.to_string().len()).sum::<usize>() <= BUDGET);
+        assert_eq!(got.len(), entries.len() + 1);
+        assert_eq!(got.last().unwrap()["content"].as_str().unwrap().len(), 40_000);
+    }
+}

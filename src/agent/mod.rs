@@ -1,0 +1,141 @@
+//! The agent: a person's message becomes a turn of model answers and tool calls, until the model is done.
+//!
+//! Owns the turn from its first event to its last, the conversation as the model reads it, and what happens when a
+//! turn is stopped, fails or is cut off by a crash. It must not know HTTP, pages or how sandboxes work: it talks to a
+//! [`crate::llm::ModelClient`], submits tasks, and appends events.
+
+mod calls;
+mod conversation;
+mod draft;
+mod files_json;
+mod gate;
+mod prompt;
+mod turn;
+
+pub use gate::AgentDeps;
+pub use turn::{TurnInput, TurnReport, TurnTask};
+
+use crate::domain::{ApiError, ErrorCode, EventBody, MessageId, ProjectId, Role, RunStatus, TurnOutcome};
+use crate::store::new_message_id;
+use crate::workflow::Workflow;
+use std::time::Duration;
+
+/// The longest message, in bytes. Longer text belongs into a file.
+const MESSAGE_MAX: usize = 256 * 1024;
+/// How long a stopped turn may take to end by itself.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// What people do with the agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Agent {
+    deps: AgentDeps,
+    workflow: Workflow,
+}
+
+/// The task that runs a turn, for the workflow's registry.
+pub fn turn_task(deps: AgentDeps) -> TurnTask {
+    TurnTask::new(deps)
+}
+
+impl Agent {
+    /// The agent over these parts; the workflow must know [`turn_task`] made from the same `deps`.
+    pub fn new(deps: AgentDeps, workflow: Workflow) -> Self {
+        Self { deps, workflow }
+    }
+
+    /// Adds a message and starts a turn; while one runs, the message waits and is answered by the next.
+    pub async fn send(&self, project: &ProjectId, text: &str, model: Option<&str>) -> Result<MessageId, ApiError> {
+        let text = checked(text)?;
+        let model = model.map(str::trim).filter(|m| !m.is_empty());
+        let answering = self.deps.name_model(model).await?;
+        let message = new_message_id();
+        let guard = self.deps.gate.lock(project).await;
+        let body = EventBody::UserMessage { message: message.clone(), text: text.to_owned() };
+        self.deps.store.events().append(project, vec![body]).await?;
+        let state = self.deps.store.events().state(project).await?;
+        if state.turn.is_some() {
+            self.deps.gate.choose_next(project, model);
+        } else {
+            self.deps.start_turn(&guard, &self.workflow, project, model, answering).await?;
+        }
+        Ok(message)
+    }
+
+    /// Ends the running turn. When this returns the turn is over; without one it does nothing.
+    pub async fn stop(&self, project: &ProjectId) -> Result<(), ApiError> {
+        let events = self.deps.store.events();
+        let mut watch = events.watch(project).await?;
+        let Some(turn) = events.state(project).await?.turn.clone() else { return Ok(()) };
+        self.workflow.cancel(&turn.run).await?;
+        let ended = async {
+            while events.state(project).await?.turn.as_ref().is_some_and(|t| t.run == turn.run) {
+                if watch.changed().await.is_err() {
+                    break;
+                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        match tokio::time::timeout(STOP_GRACE, ended).await {
+            Ok(result) => result,
+            // The task did not get to it (it was still queued, or had to be dropped): end the turn in its place.
+            Err(_) => Ok(self.deps.finish(project, &turn.run, TurnOutcome::Stopped, None).await?),
+        }
+    }
+
+    /// Goes on after a failure, a stop or the step limit, without a new message.
+    pub async fn retry(&self, project: &ProjectId) -> Result<(), ApiError> {
+        let guard = self.deps.gate.lock(project).await;
+        let state = self.deps.store.events().state(project).await?;
+        if state.turn.is_some() {
+            return Err(ApiError::new(ErrorCode::Conflict, "The agent is at work; wait for it or stop it first."));
+        }
+        let nothing = || ApiError::new(ErrorCode::Conflict, "There is nothing to retry: the last answer is complete.");
+        let last = state.messages.last().ok_or_else(nothing)?;
+        if last.role == Role::Assistant && last.outcome == Some(TurnOutcome::Completed) {
+            return Err(nothing());
+        }
+        let model = state.messages.iter().rev().find_map(|m| m.model.as_ref()).map(|m| m.id.clone());
+        // A model that is gone since then must not stand in the way of the one that is there now.
+        let model = match self.deps.name_model(model.as_deref()).await {
+            Ok(_) => model,
+            Err(_) => None,
+        };
+        let answering = self.deps.name_model(model.as_deref()).await?;
+        Ok(self.deps.start_turn(&guard, &self.workflow, project, model.as_deref(), answering).await?)
+    }
+
+    /// After a restart: ends turns whose run ended without them. Turns whose run goes on are left alone.
+    pub async fn recover(&self) -> Result<(), ApiError> {
+        for project in self.deps.store.events().projects().await?.into_iter().filter(|p| p.working) {
+            let Some(turn) = self.deps.store.events().state(&project.id).await?.turn.clone() else { continue };
+            let outcome = match self.workflow.get(&turn.run).await {
+                Ok(run) if !run.summary.status.is_final() => continue,
+                Ok(run) if run.summary.status == RunStatus::Canceled => TurnOutcome::Stopped,
+                Ok(run) => TurnOutcome::Failed { error: run.error.unwrap_or_else(cut_off) },
+                Err(_) => TurnOutcome::Failed { error: cut_off() },
+            };
+            self.deps.finish(&project.id, &turn.run, outcome, None).await?;
+        }
+        Ok(())
+    }
+}
+
+fn cut_off() -> ApiError {
+    ApiError::internal("The server stopped before this answer was complete. Retry to go on.")
+}
+
+fn checked(text: &str) -> Result<&str, ApiError> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(ApiError::invalid("The message is empty. Say what shall be built or changed."));
+    }
+    if trimmed.len() > MESSAGE_MAX {
+        let message =
+            format!("The message is {} KiB long; {} KiB are allowed.", trimmed.len() / 1024, MESSAGE_MAX / 1024);
+        return Err(ApiError::new(ErrorCode::TooLarge, message));
+    }
+    if trimmed.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(ApiError::invalid("The message holds binary data; only text can be sent."));
+    }
+    Ok(trimmed)
+}

@@ -1,0 +1,49 @@
+//! What the interface asks of the server, as one trait: the services implement it, the gallery has a fixture.
+
+use crate::domain::{
+    ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId, RunSummary,
+};
+use crate::ui::{FileView, RunsQuery};
+use async_trait::async_trait;
+use leptos::prelude::use_context;
+use std::sync::Arc;
+
+/// Everything a server function can do; the functions of the same names have the meaning.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Creates a project and sends its first message.
+    async fn create_project(&self, prompt: String, model: Option<String>) -> Result<ProjectId, ApiError>;
+    /// Sends a message.
+    async fn send_message(&self, p: ProjectId, text: String, model: Option<String>) -> Result<MessageId, ApiError>;
+    /// Stops the running turn.
+    async fn stop_turn(&self, project: ProjectId) -> Result<(), ApiError>;
+    /// Tries the last turn again, or goes on.
+    async fn retry_turn(&self, project: ProjectId) -> Result<(), ApiError>;
+    /// Gives the project another name.
+    async fn rename_project(&self, project: ProjectId, name: String) -> Result<(), ApiError>;
+    /// Deletes the project.
+    async fn delete_project(&self, project: ProjectId) -> Result<(), ApiError>;
+    /// The project's present.
+    async fn project_state(&self, project: ProjectId) -> Result<ProjectState, ApiError>;
+    /// The workspace's tree.
+    async fn list_files(&self, project: ProjectId) -> Result<Vec<FileNode>, ApiError>;
+    /// A file, highlighted.
+    async fn open_file(&self, project: ProjectId, path: String) -> Result<FileView, ApiError>;
+    /// Ends a command.
+    async fn stop_command(&self, project: ProjectId, command: CommandId) -> Result<(), ApiError>;
+    /// Output of a command from an offset on, or its tail.
+    async fn command_output(&self, p: ProjectId, command: CommandId, from: Option<u64>) -> Result<LogSlice, ApiError>;
+    /// The newest runs that match.
+    async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError>;
+    /// Everything about a run.
+    async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError>;
+    /// Stops a run.
+    async fn cancel_run(&self, run: RunId) -> Result<(), ApiError>;
+    /// Submits a run's input again.
+    async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError>;
+}
+
+/// The backend of this request. The handler of `/api/fn/` provides it as context.
+pub(super) fn backend() -> Result<Arc<dyn Backend>, ApiError> {
+    use_context::<Arc<dyn Backend>>().ok_or_else(|| ApiError::internal("The server is not ready yet."))
+}

@@ -1,0 +1,46 @@
+//! `read_logs`: the end of a command's output, while it runs and afterwards.
+
+use super::text::{OUTPUT_MAX, gist, last_lines, plain, tail};
+use super::{Job, Report, Tool, ToolError, args};
+use crate::domain::ProjectId;
+use crate::llm::ToolSpec;
+use serde_json::{Value, json};
+
+/// Lines shown unless the model names a number.
+const DEFAULT_LINES: u64 = 100;
+
+/// The tool.
+pub(super) struct ReadLogs;
+
+impl Tool for ReadLogs {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "read_logs",
+            description: "Read the end of a command's output, for instance of a dev server in the background, to find \
+                          errors or to see whether it is ready.",
+            parameters: json!({
+                "type": "object",
+                "properties": {
+                    "command_id": {"type": "string", "description": "The cmd_... that run_command returned"},
+                    "lines": {"type": "integer", "description": format!("How many lines; default {DEFAULT_LINES}")},
+                },
+                "required": ["command_id"],
+            }),
+        }
+    }
+
+    fn prepare(&self, project: &ProjectId, arguments: &Value) -> Result<Job, ToolError> {
+        let command = args::command(arguments)?;
+        let lines = args::number(arguments, "lines", 1, 5000)?.unwrap_or(DEFAULT_LINES);
+        let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+        let input = json!({"project": project, "commandId": command, "tail": OUTPUT_MAX * 2});
+        Ok(Job::new("output of a command", "readLogs", input, move |output| {
+            let text = output.get("text").or_else(|| output.get("output")).and_then(Value::as_str).unwrap_or_default();
+            let text = plain(text);
+            let shown = tail(last_lines(&text, lines), OUTPUT_MAX);
+            let summary = gist(&shown).unwrap_or_else(|| "no output".to_owned());
+            let output = if shown.is_empty() { "(no output so far)".to_owned() } else { shown };
+            Ok(Report { summary, output, in_vain: false })
+        }))
+    }
+}

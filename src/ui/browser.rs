@@ -1,0 +1,172 @@
+//! The only file that differs between the two sides: what just a browser can do. On the server each of these does
+//! nothing and returns what an empty browser would, so that views need no gates of their own.
+
+#[cfg(feature = "hydrate")]
+pub use web::*;
+
+#[cfg(not(feature = "hydrate"))]
+pub use none::*;
+
+#[cfg(feature = "hydrate")]
+mod web {
+    use crate::ui::app::App;
+    use crate::ui::page::PageData;
+    use js_sys::{Date, Reflect};
+    use leptos::prelude::*;
+    use wasm_bindgen::{JsCast, JsValue};
+
+    /// Hydrates the document from the data it carries.
+    pub fn hydrate() {
+        console_error_panic_hook::set_once();
+        let data = document().get_element_by_id("page-data").and_then(|element| element.text_content());
+        let page = data.and_then(|text| serde_json::from_str::<PageData>(&text).ok());
+        match page {
+            Some(page) => leptos::mount::hydrate_body(move || view! { <App page/> }),
+            // A page from an older server with newer code, or the reverse: it stays readable without hydration.
+            None => leptos::logging::error!("the page's data was not understood; reload the page"),
+        }
+    }
+
+    /// Unix milliseconds now.
+    pub fn now_ms() -> u64 {
+        Date::now() as u64
+    }
+
+    /// The clock time of a moment here, as `14:03:22`.
+    pub fn clock_time(at: u64) -> Option<String> {
+        let date = Date::new(&JsValue::from_f64(at as f64));
+        Some(format!("{:02}:{:02}:{:02}", date.get_hours(), date.get_minutes(), date.get_seconds()))
+    }
+
+    /// Reads a value kept in this browser.
+    pub fn stored(key: &str) -> Option<String> {
+        window().local_storage().ok()??.get_item(key).ok()?
+    }
+
+    /// Keeps a value in this browser; an empty one is forgotten.
+    pub fn store(key: &str, value: &str) {
+        if let Ok(Some(storage)) = window().local_storage() {
+            // A full or forbidden storage only means that a draft is not kept.
+            let _ = if value.is_empty() { storage.remove_item(key) } else { storage.set_item(key, value) };
+        }
+    }
+
+    /// Sets a cookie for a year.
+    pub fn set_cookie(name: &str, value: &str) {
+        let cookie = format!("{name}={value}; path=/; max-age=31536000; samesite=lax");
+        let _ = Reflect::set(&document(), &JsValue::from_str("cookie"), &JsValue::from_str(&cookie));
+    }
+
+    /// Sets a custom property on the root element (allowed by the CSP, unlike a style attribute in HTML).
+    pub fn set_root_property(name: &str, value: &str) {
+        if let Some(root) = document().document_element().and_then(|e| e.dyn_into::<web_sys::HtmlElement>().ok()) {
+            let _ = root.style().set_property(name, value);
+        }
+    }
+
+    /// Sets an attribute on the root element.
+    pub fn set_root_attribute(name: &str, value: &str) {
+        if let Some(root) = document().document_element() {
+            let _ = root.set_attribute(name, value);
+        }
+    }
+
+    /// Copies text to the clipboard, where the browser allows it.
+    pub fn copy(text: &str) {
+        let navigator = window().navigator();
+        // Undefined outside secure contexts.
+        if let Ok(clipboard) = Reflect::get(&navigator, &JsValue::from_str("clipboard"))
+            && let Ok(clipboard) = clipboard.dyn_into::<web_sys::Clipboard>()
+        {
+            let _ = clipboard.write_text(text);
+        }
+    }
+
+    /// Opens a `<dialog>` as a modal.
+    pub fn show_modal(element: &web_sys::Element) {
+        if let Some(dialog) = element.dyn_ref::<web_sys::HtmlDialogElement>() {
+            let _ = dialog.show_modal();
+        }
+    }
+
+    /// Closes a `<dialog>`.
+    pub fn close_modal(element: &web_sys::Element) {
+        if let Some(dialog) = element.dyn_ref::<web_sys::HtmlDialogElement>() {
+            dialog.close();
+        }
+    }
+
+    /// Whether the viewport is a phone's.
+    pub fn is_narrow() -> bool {
+        matches!(window().match_media("(max-width: 699px)"), Ok(Some(query)) if query.matches())
+    }
+
+    /// Posts `{source: "sandcastle", type}` to the preview's frame.
+    pub fn post_to_frame(frame: &web_sys::HtmlIFrameElement, kind: &str, origin: &str) {
+        let message = js_sys::Object::new();
+        let _ = Reflect::set(&message, &"source".into(), &"sandcastle".into());
+        let _ = Reflect::set(&message, &"type".into(), &kind.into());
+        if let Some(target) = frame.content_window() {
+            let _ = target.post_message(&message, origin);
+        }
+    }
+
+    /// Reads a text field of a message's data.
+    pub fn message_field(event: &web_sys::MessageEvent, name: &str) -> Option<String> {
+        Reflect::get(&event.data(), &name.into()).ok()?.as_string()
+    }
+}
+
+#[cfg(not(feature = "hydrate"))]
+mod none {
+    use leptos::web_sys;
+
+    /// Unix milliseconds now.
+    pub fn now_ms() -> u64 {
+        0
+    }
+
+    /// The clock time of a moment here.
+    pub fn clock_time(_at: u64) -> Option<String> {
+        None
+    }
+
+    /// Reads a value kept in this browser.
+    pub fn stored(_key: &str) -> Option<String> {
+        None
+    }
+
+    /// Keeps a value in this browser.
+    pub fn store(_key: &str, _value: &str) {}
+
+    /// Sets a cookie for a year.
+    pub fn set_cookie(_name: &str, _value: &str) {}
+
+    /// Sets a custom property on the root element.
+    pub fn set_root_property(_name: &str, _value: &str) {}
+
+    /// Sets an attribute on the root element.
+    pub fn set_root_attribute(_name: &str, _value: &str) {}
+
+    /// Copies text to the clipboard.
+    pub fn copy(_text: &str) {}
+
+    /// Opens a `<dialog>` as a modal.
+    pub fn show_modal(_element: &web_sys::Element) {}
+
+    /// Closes a `<dialog>`.
+    pub fn close_modal(_element: &web_sys::Element) {}
+
+    /// Whether the viewport is a phone's.
+    pub fn is_narrow() -> bool {
+        false
+    }
+
+    /// Posts a message to the preview's frame.
+    pub fn post_to_frame(_frame: &web_sys::HtmlIFrameElement, _kind: &str, _origin: &str) {}
+
+    /// Reads a text field of a message's data.
+    pub fn message_field(_event: &web_sys::MessageEvent, _name: &str) -> Option<String> {
+        None
+    }
+}

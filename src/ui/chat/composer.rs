@@ -1,0 +1,167 @@
+//! Where a person types. It never moves, grows with its text, keeps the draft in this browser, and stays usable while
+//! the agent works: then what is sent is queued.
+
+use crate::ui::browser;
+use crate::ui::kit::Icon;
+use crate::ui::page::ModelOption;
+use leptos::ev::KeyboardEvent;
+use leptos::html;
+use leptos::prelude::*;
+
+/// A text box with model picker, Send and Stop.
+#[component]
+pub fn Composer(
+    /// Its accessible name.
+    label: &'static str,
+    /// What it shows while empty.
+    placeholder: &'static str,
+    /// Key of the draft in this browser.
+    #[prop(into)]
+    draft: String,
+    /// Models to choose from.
+    models: Vec<ModelOption>,
+    /// The chosen one.
+    model: RwSignal<String>,
+    /// While something is being sent.
+    busy: Signal<bool>,
+    /// While the agent works.
+    #[prop(default = Signal::stored(false))]
+    working: Signal<bool>,
+    /// Changes when what was typed has arrived and the box is to be emptied.
+    #[prop(default = Signal::stored(0))]
+    cleared: Signal<u32>,
+    /// Sends trimmed, non-empty text.
+    on_send: Callback<String>,
+    /// Stops the agent.
+    #[prop(optional)]
+    on_stop: Option<Callback<()>>,
+    /// Whether it has the focus at first.
+    #[prop(optional)]
+    autofocus: bool,
+) -> impl IntoView {
+    let text = RwSignal::new(String::new());
+    let field = NodeRef::<html::Textarea>::new();
+    let key = StoredValue::new(draft);
+    // The draft is this browser's: the server has none, so it is put in after hydration.
+    Effect::new(move |_| {
+        if let Some(draft) = browser::stored(&key.get_value()) {
+            text.update(|text| {
+                if text.is_empty() {
+                    *text = draft;
+                }
+            });
+        }
+        if autofocus && let Some(field) = field.get() {
+            let _ = field.focus();
+        }
+    });
+    Effect::new(move |before: Option<u32>| {
+        let now = cleared.get();
+        if before.is_some_and(|before| before != now) {
+            text.set(String::new());
+        }
+        now
+    });
+    let send = move || {
+        let trimmed = text.with_untracked(|text| text.trim().to_owned());
+        if !trimmed.is_empty() && !busy.get_untracked() {
+            on_send.run(trimmed);
+        }
+    };
+    let on_key = move |event: KeyboardEvent| {
+        if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
+            event.prevent_default();
+            send();
+        }
+    };
+    let on_input = move |event| {
+        let value = event_target_value(&event);
+        browser::store(&key.get_value(), &value);
+        text.set(value);
+    };
+    let empty = Memo::new(move |_| text.with(|text| text.trim().is_empty()));
+    view! {
+        <div class="composer" data-busy=move || busy.get().to_string()>
+            <textarea
+                node_ref=field
+                name="prompt"
+                rows="1"
+                aria-label=label
+                placeholder=placeholder
+                enterkeyhint="send"
+                required
+                prop:value=move || text.get()
+                on:input=on_input
+                on:keydown=on_key
+            ></textarea>
+            <div class="composer-bar">
+                <ModelPicker models model />
+                <span class="hint">
+                    {move || if working.get() { "Sent messages wait for this turn" } else { "Shift + Enter for a new line" }}
+                </span>
+                <button
+                    class="button stop"
+                    type="button"
+                    hidden=move || !working.get()
+                    on:click=move |_| {
+                        if let Some(stop) = on_stop {
+                            stop.run(());
+                        }
+                    }
+                >
+                    <Icon name="stop" />
+                    "Stop"
+                </button>
+                <button
+                    class="button primary send"
+                    type="submit"
+                    aria-label="Send"
+                    hidden=move || working.get() && empty.get()
+                    data-empty=move || empty.get().to_string()
+                    on:click=move |event| {
+                        event.prevent_default();
+                        send();
+                    }
+                >
+                    <Icon name="up" />
+                </button>
+            </div>
+        </div>
+    }
+}
+
+/// Chooses the model for what is sent next.
+#[component]
+fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoView {
+    let chosen = model.get_untracked();
+    let mut groups: Vec<(String, Vec<ModelOption>)> = Vec::new();
+    for option in models {
+        match groups.iter_mut().find(|(group, _)| *group == option.group) {
+            Some((_, members)) => members.push(option),
+            None => groups.push((option.group.clone(), vec![option])),
+        }
+    }
+    let none = groups.is_empty();
+    let options = groups
+        .into_iter()
+        .map(|(group, members)| {
+            let options = members
+                .into_iter()
+                .map(|option| view! { <option value=option.id.clone() selected=option.id == chosen>{option.label}</option> })
+                .collect_view();
+            if group.is_empty() {
+                options.into_any()
+            } else {
+                view! { <optgroup label=group>{options}</optgroup> }.into_any()
+            }
+        })
+        .collect_view();
+    view! {
+        <label class="model-picker" hidden=none>
+            <span class="visually-hidden">"Model"</span>
+            <select name="model" on:change=move |event| model.set(event_target_value(&event))>
+                {options}
+            </select>
+        </label>
+    }
+}

@@ -1,0 +1,176 @@
+//! One message. Its parts are keyed, so a text delta touches only the part it belongs to.
+
+use super::outcome::Outcome;
+use super::tool::ToolCard;
+use crate::domain::{CallId, Change, MessageId, Part, Role, ToolState};
+use crate::ui::kit::{Icon, duration, use_now};
+use crate::ui::workbench::Workbench;
+use leptos::either::Either;
+use leptos::prelude::*;
+
+/// A person's or the agent's message.
+#[component]
+pub fn MessageView(
+    /// Which.
+    id: MessageId,
+) -> impl IntoView {
+    let store = Workbench::here().store;
+    let role = store.peek(|state| state.message(&id).map(|m| m.role));
+    match role {
+        Some(Role::User) => view! { <UserMessage id /> }.into_any(),
+        Some(Role::Assistant) => view! { <AgentMessage id /> }.into_any(),
+        None => ().into_any(),
+    }
+}
+
+#[component]
+fn UserMessage(id: MessageId) -> impl IntoView {
+    let store = Workbench::here().store;
+    let text = store.peek(|state| state.message(&id).map(|m| m.text()).unwrap_or_default());
+    let waiting = Memo::new(move |_| {
+        store.read(Change::Turn, |_| ());
+        store.read(Change::Messages, |state| state.turn.is_some() && state.unanswered().any(|m| m.id == id))
+    });
+    view! {
+        <article class="message user" aria-label="You">
+            <p>{text}</p>
+            <span class="queued" hidden=move || !waiting.get()>
+                <Icon name="clock" />
+                "Queued: answered after this turn"
+            </span>
+        </article>
+    }
+}
+
+/// What a part is; a part whose kind changes (a turn rewound after a crash) is another part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum PartKey {
+    Text(usize),
+    Reasoning(usize),
+    Tool(CallId),
+}
+
+#[component]
+fn AgentMessage(id: MessageId) -> impl IntoView {
+    let store = Workbench::here().store;
+    let model = store.peek(|state| state.message(&id).and_then(|m| m.model.clone()));
+    let keys = Memo::new({
+        let id = id.clone();
+        move |_| {
+            let keys = |parts: &[Part]| -> Vec<PartKey> {
+                let key = |(at, part): (usize, &Part)| match part {
+                    Part::Text { .. } => PartKey::Text(at),
+                    Part::Reasoning { .. } => PartKey::Reasoning(at),
+                    Part::Tool(call) => PartKey::Tool(call.call.clone()),
+                };
+                parts.iter().enumerate().map(key).collect()
+            };
+            store.message(&id, |m| keys(&m.parts)).unwrap_or_default()
+        }
+    });
+    let label = model.map(|m| m.label).unwrap_or_else(|| "Agent".to_owned());
+    let message = id.clone();
+    view! {
+        <article class="message agent" aria-label=label.clone()>
+            <header class="byline">
+                <Icon name="mark" />
+                <span>{label.clone()}</span>
+            </header>
+            <For each=move || keys.get() key=|key| key.clone() let:key>
+                <PartView message=message.clone() key />
+            </For>
+            <Thinking message=id.clone() />
+            <Outcome message=id />
+        </article>
+    }
+}
+
+#[component]
+fn PartView(message: MessageId, key: PartKey) -> impl IntoView {
+    match key {
+        PartKey::Text(at) => view! { <TextPart message at /> }.into_any(),
+        PartKey::Reasoning(at) => view! { <ReasoningPart message at /> }.into_any(),
+        PartKey::Tool(call) => view! { <ToolCard message call /> }.into_any(),
+    }
+}
+
+#[component]
+fn TextPart(message: MessageId, at: usize) -> impl IntoView {
+    let store = Workbench::here().store;
+    let part = Memo::new(move |_| {
+        store
+            .message(&message, |m| match m.parts.get(at) {
+                Some(Part::Text { html: Some(html), .. }) => (true, html.clone()),
+                Some(Part::Text { text, .. }) => (false, text.clone()),
+                _ => (false, String::new()),
+            })
+            .unwrap_or_default()
+    });
+    let done = Memo::new(move |_| part.with(|(done, _)| *done));
+    move || {
+        if done.get() {
+            // Sanitized on the server (`render::markdown_to_html`).
+            Either::Left(view! { <div class="prose" inner_html=part.get().1></div> })
+        } else {
+            Either::Right(view! { <p class="prose open">{move || part.get().1}</p> })
+        }
+    }
+}
+
+#[component]
+fn ReasoningPart(message: MessageId, at: usize) -> impl IntoView {
+    let store = Workbench::here().store;
+    let text = Memo::new({
+        let message = message.clone();
+        move |_| {
+            store
+                .message(&message, |m| match m.parts.get(at) {
+                    Some(Part::Reasoning { text }) => text.clone(),
+                    _ => String::new(),
+                })
+                .unwrap_or_default()
+        }
+    });
+    let live = Memo::new(move |_| {
+        store.message(&message, |m| m.finished_at.is_none() && m.parts.len() == at + 1).unwrap_or_default()
+    });
+    view! {
+        <details class="reasoning">
+            <summary>
+                <Icon name="thought" />
+                <span class:shimmer=move || live.get()>{move || if live.get() { "Thinking" } else { "Thought" }}</span>
+                <Icon name="chevron" />
+            </summary>
+            <p>{text}</p>
+        </details>
+    }
+}
+
+/// Says that the model is at work while nothing else shows it: before the first part and between a tool and the next.
+#[component]
+fn Thinking(message: MessageId) -> impl IntoView {
+    let store = Workbench::here().store;
+    let waiting = Memo::new(move |_| {
+        let started =
+            store.read(Change::Turn, |s| s.turn.as_ref().filter(|t| t.message == message).map(|t| t.started_at))?;
+        let idle = store.message(&message, |m| match m.parts.last() {
+            None => true,
+            Some(Part::Tool(call)) => matches!(call.state, ToolState::Done | ToolState::Failed),
+            Some(Part::Text { html, .. }) => html.is_some(),
+            Some(Part::Reasoning { .. }) => false,
+        })?;
+        idle.then_some(started)
+    });
+    let now = use_now();
+    let elapsed = move || {
+        let since = waiting.get().zip(now.get()).map(|(started, now)| now.saturating_sub(started));
+        since.filter(|ms| *ms >= 3000).map(|ms| duration(ms / 1000 * 1000))
+    };
+    view! {
+        <p class="thinking" hidden=move || waiting.get().is_none()>
+            <span class="pulse"></span>
+            <span class="shimmer">"Working"</span>
+            <span class="elapsed">{elapsed}</span>
+        </p>
+    }
+}

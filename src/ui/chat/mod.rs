@@ -1,0 +1,100 @@
+//! The conversation: messages, tool cards, outcomes, and the composer.
+
+mod composer;
+mod message;
+mod outcome;
+mod tool;
+
+pub use composer::Composer;
+
+use crate::domain::{Change, MessageId};
+use crate::server_fns::{send_message, stop_turn};
+use crate::ui::browser;
+use crate::ui::kit::{Icon, Notice};
+use crate::ui::page::ModelOption;
+use crate::ui::workbench::Workbench;
+use leptos::html;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use message::MessageView;
+
+/// How far from the end, in CSS pixels, still counts as reading the latest.
+const NEAR: i32 = 80;
+
+/// The chat pane.
+#[component]
+pub fn Chat(
+    /// Models to choose from.
+    models: Vec<ModelOption>,
+) -> impl IntoView {
+    let bench = Workbench::here();
+    let store = bench.store;
+    let ids = Memo::new(move |_| {
+        store.read(Change::Messages, |s| s.messages.iter().map(|m| m.id.clone()).collect::<Vec<MessageId>>())
+    });
+    let working = Memo::new(move |_| store.read(Change::Turn, |s| s.turn.is_some()));
+    let away = RwSignal::new(false);
+    let scroller = NodeRef::<html::Div>::new();
+    // The list is laid out from its end (column-reverse), so the latest is at 0 and earlier is negative.
+    let on_scroll = move |_| {
+        if let Some(element) = scroller.get_untracked() {
+            away.set(element.scroll_top() < -NEAR);
+        }
+    };
+    let latest = move |_| {
+        if let Some(element) = scroller.get_untracked() {
+            element.set_scroll_top(0);
+        }
+    };
+    let draft = format!("draft:{}", store.id());
+    let key = draft.clone();
+    let sending = RwSignal::new(false);
+    let send = Callback::new(move |text: String| {
+        let key = key.clone();
+        bench.failure.set(None);
+        sending.set(true);
+        spawn_local(async move {
+            let model = Some(bench.model.get_untracked()).filter(|m| !m.is_empty());
+            match send_message(store.id(), text, model).await {
+                Ok(_) => {
+                    browser::store(&key, "");
+                    bench.sent.update(|n| *n += 1);
+                    latest(());
+                }
+                Err(error) => bench.failure.set(Some(error)),
+            }
+            sending.set(false);
+        });
+    });
+    let stop = Callback::new(move |()| bench.act(stop_turn(store.id())));
+    view! {
+        <section class="chat" aria-label="Conversation">
+            <div class="scroller" node_ref=scroller on:scroll=on_scroll tabindex="-1">
+                <div class="messages" role="log" aria-live="polite" aria-busy=move || working.get().to_string()>
+                    <For each=move || ids.get() key=|id| id.clone() let:id>
+                        <MessageView id />
+                    </For>
+                </div>
+            </div>
+            <div class="chat-foot">
+                <button class="jump" type="button" hidden=move || !away.get() on:click=move |_| latest(())>
+                    <Icon name="down" />
+                    "Latest"
+                </button>
+                <Notice error=bench.failure />
+                <Composer
+                    label="Message"
+                    placeholder="Ask for a change…"
+                    draft
+                    models
+                    model=bench.model
+                    busy=sending.into()
+                    working=working.into()
+                    cleared=bench.sent.into()
+                    on_send=send
+                    on_stop=stop
+                />
+            </div>
+        </section>
+    }
+}

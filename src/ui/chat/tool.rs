@@ -1,0 +1,210 @@
+//! Tool calls as a story: what is being done, in words, with its live state; opened, the detail.
+
+use crate::domain::{AnsiStyle, CallId, Change, CommandId, MessageId, Part, ToolCall, ToolState};
+use crate::ui::kit::{Icon, duration, line_html, use_now};
+use crate::ui::workbench::Workbench;
+use leptos::prelude::*;
+
+/// Lines of live output shown in a card; all of it is in Logs.
+const TAIL: usize = 12;
+
+/// Icon and words of a tool: while it works, when done, when failed.
+fn story(tool: &str) -> (&'static str, [&'static str; 3]) {
+    match tool {
+        "create_sandbox" => ("box", ["Creating the sandbox", "Created the sandbox", "Could not create the sandbox"]),
+        "generate_files" => ("file", ["Writing files", "Wrote", "Could not write"]),
+        "edit_file" => ("edit", ["Editing", "Edited", "Could not edit"]),
+        "read_file" => ("file", ["Reading", "Read", "Could not read"]),
+        "list_files" => ("folder", ["Looking at the files", "Looked at the files", "Could not list"]),
+        "search_files" => ("search", ["Searching", "Searched", "Could not search"]),
+        "run_command" => ("terminal", ["Running", "Ran", "Failed"]),
+        "stop_command" => ("stop", ["Stopping", "Stopped", "Could not stop"]),
+        "read_logs" => ("logs", ["Reading output", "Read output", "Could not read output"]),
+        "get_sandbox_url" => ("globe", ["Waiting for the app", "Preview ready", "The app did not answer"]),
+        _ => ("tool", ["Using a tool", "Used a tool", "Could not use"]),
+    }
+}
+
+/// One tool call.
+#[component]
+pub fn ToolCard(
+    /// The message it is in.
+    message: MessageId,
+    /// Which call.
+    call: CallId,
+) -> impl IntoView {
+    let store = Workbench::here().store;
+    let call = Memo::new(move |_| {
+        let find = |parts: &[Part]| {
+            parts.iter().find_map(|part| match part {
+                Part::Tool(c) if c.call == call => Some(c.clone()),
+                _ => None,
+            })
+        };
+        store.message(&message, |m| find(&m.parts))?
+    });
+    let chosen = RwSignal::new(None::<bool>);
+    let open = Memo::new(move |_| {
+        chosen.get().unwrap_or_else(|| call.with(|call| call.as_ref().is_some_and(opens_by_itself)))
+    });
+    let state = move || call.with(|call| call.as_ref().map_or("done", |call| slug(call.state)));
+    let icon = Signal::derive(move || call.with(|call| call.as_ref().map_or("tool", |call| story(&call.tool).0)));
+    view! {
+        <details class="tool" data-state=state open=move || open.get()>
+            <summary on:click=move |event| {
+                event.prevent_default();
+                chosen.set(Some(!open.get_untracked()));
+            }>
+                <Icon name=icon />
+                <Headline call />
+                <Took call />
+                <Icon name="chevron" />
+            </summary>
+            {move || open.get().then(|| view! { <Detail call /> })}
+        </details>
+    }
+}
+
+/// Work in progress is shown as it happens, and a failure is not hidden; the rest stays out of the way.
+fn opens_by_itself(call: &ToolCall) -> bool {
+    match call.state {
+        ToolState::Writing | ToolState::Running => !call.files.is_empty() || call.command.is_some(),
+        ToolState::Failed => true,
+        ToolState::Done => false,
+    }
+}
+
+fn slug(state: ToolState) -> &'static str {
+    match state {
+        ToolState::Writing | ToolState::Running => "working",
+        ToolState::Done => "done",
+        ToolState::Failed => "failed",
+    }
+}
+
+#[component]
+fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
+    let words = move || {
+        call.with(|call| {
+            let call = call.as_ref()?;
+            let [doing, done, failed] = story(&call.tool).1;
+            Some(match call.state {
+                ToolState::Writing | ToolState::Running => doing,
+                ToolState::Done => done,
+                ToolState::Failed => failed,
+            })
+        })
+    };
+    let working = move || call.with(|call| call.as_ref().is_some_and(|c| slug(c.state) == "working"));
+    let title = move || {
+        call.with(|call| {
+            let call = call.as_ref()?;
+            Some(match call.title.is_empty() {
+                false => call.title.clone(),
+                // The title comes with the complete arguments; until then the files say how far it is.
+                true if !call.files.is_empty() => call.files.last().map(|(path, _)| path.clone()).unwrap_or_default(),
+                true if story(&call.tool).0 == "tool" => call.tool.clone(),
+                true => String::new(),
+            })
+        })
+    };
+    let summary = move || call.with(|call| call.as_ref().map(|c| c.summary.clone()).unwrap_or_default());
+    view! {
+        <span class="tool-words" class:shimmer=working>{words}</span>
+        <span class="tool-title">{title}</span>
+        <span class="tool-summary">{summary}</span>
+    }
+}
+
+#[component]
+fn Took(call: Memo<Option<ToolCall>>) -> impl IntoView {
+    let now = use_now();
+    let took = move || {
+        let (ended, started) = call.with(|call| call.as_ref().map(|c| (c.duration_ms, c.started_at)))?;
+        match ended {
+            Some(ms) => Some(duration(ms)),
+            None => {
+                let ms = now.get()?.saturating_sub(started);
+                (ms >= 1000).then(|| duration(ms / 1000 * 1000))
+            }
+        }
+    };
+    view! { <span class="tool-took">{took}</span> }
+}
+
+/// What an opened card holds. It is made only when opened.
+#[component]
+fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
+    let bench = Workbench::here();
+    let files = Memo::new(move |_| call.with(|call| call.as_ref().map(|c| c.files.clone()).unwrap_or_default()));
+    let command = Memo::new(move |_| call.with(|call| call.as_ref().and_then(|c| c.command.clone())));
+    let output = move || {
+        call.with(|call| {
+            let call = call.as_ref()?;
+            let shown_elsewhere = call.command.is_some() && call.state != ToolState::Failed;
+            (!call.output.is_empty() && !shown_elsewhere).then(|| call.output.clone())
+        })
+    };
+    let run = Memo::new(move |_| call.with(|call| call.as_ref().and_then(|c| c.run.clone())));
+    view! {
+        <div class="tool-body">
+            <ul class="tool-files" hidden=move || files.with(Vec::is_empty)>
+                <For each=move || files.get() key=|file| file.clone() let:file>
+                    <li data-written=file.1.to_string()>
+                        <button
+                            type="button"
+                            on:click={
+                                let path = file.0.clone();
+                                move |_| bench.open_file(path.clone())
+                            }
+                        >
+                            <Icon name=if file.1 { "check" } else { "dots" } />
+                            <span>{file.0.clone()}</span>
+                        </button>
+                    </li>
+                </For>
+            </ul>
+            {move || command.get().map(|command| view! { <LiveTail command /> })}
+            {move || output().map(|text| view! { <pre class="tool-output">{text}</pre> })}
+            <div class="tool-links">
+                {move || {
+                    command.get().map(|command| {
+                        let show = move |_| bench.show_command(command.clone());
+                        view! { <button class="link" type="button" on:click=show>"All output"</button> }
+                    })
+                }}
+                {move || run.get().map(|run| view! { <a class="link" href=format!("/runs/{run}")>"Run details"</a> })}
+            </div>
+        </div>
+    }
+}
+
+/// The last lines of a command, live.
+#[component]
+fn LiveTail(command: CommandId) -> impl IntoView {
+    let bench = Workbench::here();
+    let store = bench.store;
+    bench.want_output(&command);
+    let html = {
+        let command = command.clone();
+        move || {
+            store.output(&command, |window| {
+                let text = window.map(|w| w.text.as_str()).unwrap_or_default();
+                let lines: Vec<&str> = text.trim_end().lines().collect();
+                let mut style = AnsiStyle::default();
+                let tail = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default();
+                tail.iter().map(|line| line_html(line, &mut style)).collect::<Vec<_>>().join("\n")
+            })
+        }
+    };
+    let exit = move || {
+        store.read(Change::Commands, |state| {
+            let exit = state.command(&command)?.exit.as_ref()?;
+            (!exit.success()).then(|| exit.describe())
+        })
+    };
+    view! {
+        <pre class="tool-output terminal" inner_html=html></pre>
+        {move || exit().map(|words| view! { <p class="tool-exit">{words}</p> })}
+    }
+}

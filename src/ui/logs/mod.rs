@@ -1,0 +1,130 @@
+//! Output of commands: one at a time, live, with its colours.
+
+mod output;
+
+use crate::domain::{Change, CommandExit, CommandId, CommandView};
+use crate::server_fns::stop_command;
+use crate::ui::browser;
+use crate::ui::kit::{Empty, Icon, duration, use_now};
+use crate::ui::workbench::Workbench;
+use leptos::prelude::*;
+use output::{Output, plain_text};
+
+/// The Logs pane.
+#[component]
+pub fn Logs() -> impl IntoView {
+    let bench = Workbench::here();
+    let store = bench.store;
+    let ids = Memo::new(move |_| {
+        store.read(Change::Commands, |s| s.commands.iter().rev().map(|c| c.id.clone()).collect::<Vec<CommandId>>())
+    });
+    // The chosen one, else the newest.
+    let shown = Memo::new(move |_| {
+        let newest = ids.with(|ids| ids.first().cloned());
+        bench.command.get().filter(|chosen| ids.with(|ids| ids.contains(chosen))).or(newest)
+    });
+    let filter = RwSignal::new(String::new());
+    view! {
+        <div class="logs" data-empty=move || ids.with(Vec::is_empty).to_string()>
+            <div class="logs-none">
+                <Empty icon="logs" title="No commands yet" text="What the agent runs shows its output here, as it happens." />
+            </div>
+            <ul class="commands" aria-label="Commands">
+                <For each=move || ids.get() key=|id| id.clone() let:id>
+                    <CommandRow id shown />
+                </For>
+            </ul>
+            <div class="log">
+                {move || shown.get().map(|id| view! { <LogHead id=id.clone() filter /> <Output id filter /> })}
+            </div>
+        </div>
+    }
+}
+
+/// A command's state for styles and its words.
+fn state_of(command: &CommandView) -> (&'static str, String) {
+    match &command.exit {
+        None if command.background => ("running", "running".to_owned()),
+        None => ("working", "running".to_owned()),
+        Some(exit) if exit.success() => ("done", "done".to_owned()),
+        Some(CommandExit { reason: Some(reason), .. }) if reason == "stopped" => ("asleep", "stopped".to_owned()),
+        Some(exit) => ("failed", exit.describe()),
+    }
+}
+
+fn use_command(id: CommandId) -> Memo<Option<CommandView>> {
+    let store = Workbench::here().store;
+    Memo::new(move |_| store.read(Change::Commands, |state| state.command(&id).cloned()))
+}
+
+#[component]
+fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
+    let bench = Workbench::here();
+    let command = use_command(id.clone());
+    let state = Memo::new(move |_| command.with(|c| c.as_ref().map(state_of)).unwrap_or_default());
+    let line = command.with_untracked(|c| c.as_ref().map(|c| c.line.clone()).unwrap_or_default());
+    let own = id.clone();
+    let current = move || shown.with(|shown| shown.as_ref() == Some(&own)).then_some("true");
+    let choose = move |_| {
+        bench.want_output(&id);
+        bench.command.set(Some(id.clone()));
+    };
+    view! {
+        <li>
+            <button class="command" type="button" aria-current=current title=line.clone() on:click=choose>
+                <span class="dot" data-state=move || state.get().0></span>
+                <span class="command-line">{line.clone()}</span>
+                <span class="command-state">{move || state.get().1} <Took command /></span>
+            </button>
+        </li>
+    }
+}
+
+#[component]
+fn Took(command: Memo<Option<CommandView>>) -> impl IntoView {
+    let now = use_now();
+    let took = move || {
+        let (ended, started) = command.with(|c| c.as_ref().map(|c| (c.duration_ms, c.started_at)))?;
+        let live = || now.get().map(|now| now.saturating_sub(started) / 1000 * 1000);
+        Some(format!(" · {}", duration(ended.or_else(live)?)))
+    };
+    view! { <span>{took}</span> }
+}
+
+#[component]
+fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
+    let bench = Workbench::here();
+    let store = bench.store;
+    let command = use_command(id.clone());
+    let line = command.with_untracked(|c| c.as_ref().map(|c| c.line.clone()).unwrap_or_default());
+    let started = command.with_untracked(|c| c.as_ref().map(|c| c.started_at).unwrap_or_default());
+    let clock = RwSignal::new(None::<String>);
+    Effect::new(move |_| clock.set(browser::clock_time(started)));
+    let running = move || command.with(|c| c.as_ref().is_some_and(|c| c.exit.is_none()));
+    let run = command.with_untracked(|c| c.as_ref().and_then(|c| c.run.clone()));
+    let copied = id.clone();
+    let copy = move |_| store.output(&copied, |window| browser::copy(&window.map(plain_text).unwrap_or_default()));
+    let stop = move |_| bench.act(stop_command(store.id(), id.clone()));
+    view! {
+        <div class="file-head">
+            <span class="file-path" title=line.clone()>"$ " {line.clone()}</span>
+            <span class="file-facts">{clock}</span>
+            <input
+                class="input search"
+                type="search"
+                placeholder="Filter"
+                aria-label="Filter lines"
+                prop:value=move || filter.get()
+                on:input=move |event| filter.set(event_target_value(&event))
+            />
+            {run.map(|run| view! { <a class="icon-button" href=format!("/runs/{run}") aria-label="Run details" title="Run details"><Icon name="runs" /></a> })}
+            <button class="icon-button" type="button" aria-label="Copy output" title="Copy output" on:click=copy>
+                <Icon name="copy" />
+            </button>
+            <button class="button small" type="button" hidden=move || !running() aria-label="Stop command" on:click=stop>
+                <Icon name="stop" />
+                "Stop"
+            </button>
+        </div>
+    }
+}

@@ -1,0 +1,198 @@
+//! The first page: the prompt, samples that work, and the projects.
+
+use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
+use crate::server_fns::{create_project, delete_project};
+use crate::ui::chat::Composer;
+use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar};
+use crate::ui::page::{ModelOption, Sample};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+/// The page at `/`.
+#[component]
+pub fn Home(
+    /// All projects, newest first.
+    projects: Vec<ProjectSummary>,
+    /// Models to choose from.
+    models: Vec<ModelOption>,
+    /// Prompts that are known to work.
+    samples: Vec<Sample>,
+    /// Whether the recorded demo answers.
+    demo: bool,
+) -> impl IntoView {
+    let failure = RwSignal::new(None::<ApiError>);
+    let busy = RwSignal::new(false);
+    let model = RwSignal::new(models.first().map(|m| m.id.clone()).unwrap_or_default());
+    let start = Callback::new(move |prompt: String| {
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        failure.set(None);
+        spawn_local(async move {
+            let chosen = Some(model.get_untracked()).filter(|m| !m.is_empty());
+            match create_project(prompt, chosen).await {
+                Ok(project) => {
+                    crate::ui::browser::store("draft:home", "");
+                    let _ = location().set_href(&format!("/p/{project}"));
+                }
+                Err(error) => {
+                    failure.set(Some(error));
+                    busy.set(false);
+                }
+            }
+        });
+    });
+    view! {
+        <TopBar />
+        <main class="home">
+            <section class="hero">
+                <h1>"What shall we build?"</h1>
+                <form
+                    class="hero-form"
+                    method="post"
+                    action="/new"
+                    on:submit=move |event| event.prevent_default()
+                >
+                    <Composer
+                        label="What shall we build?"
+                        placeholder="A booking page for a small yoga studio…"
+                        draft="draft:home"
+                        models
+                        model
+                        busy=busy.into()
+                        on_send=start
+                        autofocus=true
+                    />
+                </form>
+                <Notice error=failure />
+                <Samples samples busy start />
+                {demo.then(|| view! { <DemoNote /> })}
+            </section>
+            <Projects projects />
+        </main>
+    }
+}
+
+#[component]
+fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<String>) -> impl IntoView {
+    let buttons = samples
+        .into_iter()
+        .map(|sample| {
+            let Sample { title, stack, prompt } = sample;
+            view! {
+                <button
+                    class="sample"
+                    type="button"
+                    title=prompt.clone()
+                    disabled=move || busy.get()
+                    on:click=move |_| start.run(prompt.clone())
+                >
+                    <span>{title}</span>
+                    <small>{stack}</small>
+                </button>
+            }
+        })
+        .collect_view();
+    view! {
+        <div class="samples" role="group" aria-label="Sample prompts">
+            {buttons}
+        </div>
+    }
+}
+
+#[component]
+fn DemoNote() -> impl IntoView {
+    view! {
+        <p class="demo-note">
+            <Icon name="info" />
+            <span>
+                "No model is connected: recorded answers build the samples above, for real, in a sandbox. To build anything else, set "
+                <code>"AI_GATEWAY_API_KEY"</code>" or "<code>"AI_GATEWAY_BASE_URL"</code>". "
+                <a href="/settings">"How to connect a model"</a>
+            </span>
+        </p>
+    }
+}
+
+#[component]
+fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
+    let list = RwSignal::new(projects);
+    let asked = RwSignal::new(None::<(ProjectId, String)>);
+    let asking = RwSignal::new(false);
+    let failure = RwSignal::new(None::<ApiError>);
+    let remove = Callback::new(move |()| {
+        let Some((id, _)) = asked.get_untracked() else { return };
+        spawn_local(async move {
+            match delete_project(id.clone()).await {
+                Ok(()) => list.update(|list| list.retain(|p| p.id != id)),
+                Err(error) => failure.set(Some(error)),
+            }
+        });
+    });
+    let title = move || {
+        let name = asked.get().map(|(_, name)| name).unwrap_or_default();
+        format!("Delete “{name}”?")
+    };
+    view! {
+        <section class="projects" aria-labelledby="projects-title" hidden=move || list.with(Vec::is_empty)>
+            <h2 id="projects-title">"Your projects"</h2>
+            <Notice error=failure />
+            <ul class="cards">
+                <For each=move || list.get() key=|p| p.id.clone() let:project>
+                    <ProjectCard
+                        project=project.clone()
+                        on_delete=move |()| {
+                            asked.set(Some((project.id.clone(), project.name.clone())));
+                            asking.set(true);
+                        }
+                    />
+                </For>
+            </ul>
+            <Confirm
+                open=asking
+                title=Signal::derive(title)
+                text="Its conversation, files and logs are deleted from this server. This cannot be undone."
+                action="Delete project"
+                on_confirm=remove
+            />
+        </section>
+    }
+}
+
+#[component]
+fn ProjectCard(project: ProjectSummary, #[prop(into)] on_delete: Callback<()>) -> impl IntoView {
+    let (state, words) = match (project.working, project.sandbox) {
+        (true, _) => ("working", "working"),
+        (_, Some(SandboxPhase::Running)) => ("running", "running"),
+        (_, Some(SandboxPhase::Creating)) => ("working", "starting"),
+        (_, Some(SandboxPhase::Asleep)) => ("asleep", "asleep"),
+        (_, Some(SandboxPhase::Failed)) => ("failed", "failed"),
+        (_, None) => ("idle", "new"),
+    };
+    let initial: String =
+        project.name.chars().find(|c| c.is_alphanumeric()).map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    // One of four dunes, the same for a project on every visit.
+    let dune = project.id.as_str().bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b))) % 4;
+    let href = format!("/p/{}", project.id);
+    let label = format!("Delete {}", project.name);
+    view! {
+        <li class="card project" data-state=state>
+            <a class="project-link" href=href>
+                <span class="thumb" data-dune=dune.to_string() aria-hidden="true">
+                    <span>{initial}</span>
+                </span>
+                <span class="project-name">{project.name.clone()}</span>
+                <span class="project-prompt">{project.prompt}</span>
+            </a>
+            <div class="project-foot">
+                <span class="dot" data-state=state></span>
+                <span>{words}</span>
+                <Ago at=project.updated_at />
+                <button class="icon-button" type="button" aria-label=label.clone() title=label on:click=move |_| on_delete.run(())>
+                    <Icon name="trash" />
+                </button>
+            </div>
+        </li>
+    }
+}

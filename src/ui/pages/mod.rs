@@ -1,0 +1,7 @@
+//! The pages besides the workbench and the runs: home, settings, sign-in, errors.
+
+mod home;
+mod plain;
+
+pub use home::Home;
+pub use plain::{ErrorPage, Login, Settings};

@@ -1,0 +1,167 @@
+//! The preview's frame: where it is, and the messages exchanged with the script the proxy puts into the app.
+
+use crate::domain::{Change, PreviewView};
+use crate::ui::browser;
+use crate::ui::store::Store;
+use leptos::html;
+use leptos::prelude::*;
+use leptos::wasm_bindgen::JsCast;
+
+/// Errors remembered at most.
+const FAULTS: usize = 5;
+/// Longest error text kept, in characters.
+const FAULT_MAX: usize = 1000;
+
+/// State of the frame; cheap to copy into views.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    /// The frame, once it is there.
+    pub element: NodeRef<html::Iframe>,
+    /// What it loads; none before there is an app.
+    pub src: RwSignal<Option<String>>,
+    /// The path typed or navigated to.
+    pub path: RwSignal<String>,
+    /// The app's port.
+    pub port: RwSignal<Option<u16>>,
+    /// Errors the app reported since it was loaded.
+    pub faults: RwSignal<Vec<String>>,
+    origin: RwSignal<String>,
+    store: Store,
+}
+
+impl Frame {
+    /// Shows the project's app, now and whenever it is ready again.
+    pub fn new(store: Store) -> Self {
+        let preview = store.peek(|state| state.preview.clone());
+        let frame = Self {
+            element: NodeRef::new(),
+            src: RwSignal::new(preview.as_ref().map(|p| p.url.clone())),
+            path: RwSignal::new(preview.as_ref().map(|p| path_of(&p.url)).unwrap_or_default()),
+            port: RwSignal::new(preview.as_ref().map(|p| p.port)),
+            faults: RwSignal::new(Vec::new()),
+            origin: RwSignal::new(preview.as_ref().map(|p| origin_of(&p.url)).unwrap_or_default()),
+            store,
+        };
+        Effect::new(move |before: Option<Option<PreviewView>>| {
+            let now = store.read(Change::Preview, |state| state.preview.clone());
+            if let (Some(before), Some(preview)) = (before, &now)
+                && before.is_none_or(|before| before.rev != preview.rev)
+            {
+                frame.show(preview.port, &preview.url);
+            }
+            now
+        });
+        frame
+    }
+
+    /// Loads an app's first page.
+    pub fn show(self, port: u16, url: &str) {
+        self.port.set(Some(port));
+        self.origin.set(origin_of(url));
+        self.path.set(path_of(url));
+        self.load(url.to_owned());
+    }
+
+    /// Loads the path typed.
+    pub fn go(self) {
+        let path = self.path.get_untracked();
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        self.load(format!("{}{slash}{path}", self.origin.get_untracked()));
+    }
+
+    /// Address of the page shown.
+    pub fn here(self) -> String {
+        format!("{}{}", self.origin.get(), self.path.get())
+    }
+
+    /// Asks the app's page to go `back`, `forward` or to `reload`.
+    pub fn steer(self, kind: &str) {
+        let Some(element) = self.element.get_untracked() else { return };
+        self.faults.set(Vec::new());
+        browser::post_to_frame(&element, kind, &self.origin.get_untracked());
+        if kind == "reload" {
+            // A page that failed to load has no script to hear it, so the address is set again.
+            element.set_src(&format!("{}{}", self.origin.get_untracked(), self.path.get_untracked()));
+        }
+    }
+
+    /// Hears where the app goes and what goes wrong in it.
+    pub fn listen(self) {
+        Effect::new(move |_| {
+            // It lives as long as the page.
+            let _ = window_event_listener_untyped("message", move |event| {
+                if let Some(message) = event.dyn_ref::<leptos::web_sys::MessageEvent>() {
+                    self.hear(message);
+                }
+            });
+        });
+    }
+
+    fn hear(self, message: &leptos::web_sys::MessageEvent) {
+        let from_app = message.origin() == self.origin.get_untracked();
+        let field = |name| browser::message_field(message, name);
+        if !from_app || field("source").as_deref() != Some("sandcastle-preview") {
+            return;
+        }
+        match field("type").as_deref() {
+            Some("navigate" | "ready") => {
+                if let Some(to) = field("path").or_else(|| field("url").map(|url| path_of(&url))) {
+                    self.path.set(to);
+                }
+            }
+            Some("error") => {
+                let text: String = field("message").unwrap_or_default().chars().take(FAULT_MAX).collect();
+                self.faults.update(|faults| {
+                    if faults.len() < FAULTS && !text.is_empty() && !faults.contains(&text) {
+                        faults.push(text);
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn load(self, url: String) {
+        self.faults.set(Vec::new());
+        match self.element.get_untracked() {
+            // The same address set again loads again; the signal would see no change.
+            Some(element) if self.src.with_untracked(|src| src.as_deref() == Some(url.as_str())) => {
+                element.set_src(&url)
+            }
+            _ => self.src.set(Some(url)),
+        }
+    }
+
+    /// The project's data.
+    pub fn store(self) -> Store {
+        self.store
+    }
+}
+
+fn split(url: &str) -> (&str, &str) {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);
+    url.split_at(path)
+}
+
+fn origin_of(url: &str) -> String {
+    split(url).0.to_owned()
+}
+
+fn path_of(url: &str) -> String {
+    let path = split(url).1;
+    if path.is_empty() { "/".to_owned() } else { path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_split_into_origin_and_path() {
+        let url = "http://3000-iabc.localhost:3000/a/b?c=1#d";
+        assert_eq!(origin_of(url), "http://3000-iabc.localhost:3000");
+        assert_eq!(path_of(url), "/a/b?c=1#d");
+        assert_eq!(path_of("http://x.localhost"), "/");
+    }
+}

@@ -1,0 +1,186 @@
+//! The running app beside the chat: a frame on its own origin, a bar to steer it, and what to show when there is none.
+
+mod frame;
+mod waiting;
+
+use crate::domain::{Change, PortView};
+use crate::server_fns::send_message;
+use crate::ui::kit::Icon;
+use crate::ui::workbench::Workbench;
+use frame::Frame;
+use leptos::prelude::*;
+use waiting::Waiting;
+
+/// Widths the app can be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Device {
+    Full,
+    Tablet,
+    Phone,
+}
+
+/// The Preview pane.
+#[component]
+pub fn Preview() -> impl IntoView {
+    let bench = Workbench::here();
+    let frame = Frame::new(bench.store);
+    let device = RwSignal::new(Device::Full);
+    let has_app = Memo::new(move |_| frame.src.with(Option::is_some));
+    let width = move || match device.get() {
+        Device::Full => "full",
+        Device::Tablet => "tablet",
+        Device::Phone => "phone",
+    };
+    frame.listen();
+    view! {
+        <div class="preview" data-app=move || has_app.get().to_string()>
+            <Toolbar frame device />
+            <div class="stage" data-width=width>
+                {move || {
+                    has_app.get().then(|| {
+                        view! {
+                            <iframe
+                                node_ref=frame.element
+                                title="Preview"
+                                src=frame.src
+                                sandbox="allow-scripts allow-forms allow-same-origin allow-modals allow-popups allow-downloads"
+                                referrerpolicy="no-referrer"
+                            ></iframe>
+                        }
+                    })
+                }}
+                <Waiting frame />
+            </div>
+        </div>
+    }
+}
+
+#[component]
+fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
+    let off = move || frame.src.with(Option::is_none);
+    let next = move |_| {
+        device.update(|d| {
+            *d = match d {
+                Device::Full => Device::Tablet,
+                Device::Tablet => Device::Phone,
+                Device::Phone => Device::Full,
+            }
+        });
+    };
+    let device_label = move || match device.get() {
+        Device::Full => "Width: full",
+        Device::Tablet => "Width: tablet, 768 pixels",
+        Device::Phone => "Width: phone, 390 pixels",
+    };
+    let device_icon = Signal::derive(move || match device.get() {
+        Device::Full => "desktop",
+        Device::Tablet => "tablet",
+        Device::Phone => "phone",
+    });
+    let button = move |label: &'static str, icon: &'static str, kind: &'static str| {
+        view! {
+            <button class="icon-button" type="button" aria-label=label title=label disabled=off on:click=move |_| frame.steer(kind)>
+                <Icon name=icon />
+            </button>
+        }
+    };
+    view! {
+        <div class="bar" role="toolbar" aria-label="Preview">
+            {button("Back", "back", "back")}
+            {button("Forward", "forward", "forward")}
+            {button("Reload", "reload", "reload")}
+            <form
+                class="address"
+                on:submit=move |event| {
+                    event.prevent_default();
+                    frame.go();
+                }
+            >
+                <Ports frame />
+                <input
+                    class="path"
+                    aria-label="Path"
+                    spellcheck="false"
+                    autocomplete="off"
+                    disabled=off
+                    prop:value=move || frame.path.get()
+                    on:input=move |event| frame.path.set(event_target_value(&event))
+                />
+            </form>
+            <Faults frame />
+            <button class="icon-button" type="button" aria-label=device_label title=device_label disabled=off on:click=next>
+                <Icon name=device_icon />
+            </button>
+            <a
+                class="icon-button"
+                target="_blank"
+                rel="noreferrer"
+                aria-label="Open in a new tab"
+                title="Open in a new tab"
+                href=move || frame.here()
+                aria-disabled=move || off().then_some("true")
+            >
+                <Icon name="external" />
+            </a>
+        </div>
+    }
+}
+
+/// The app's port, or a choice among several.
+#[component]
+fn Ports(frame: Frame) -> impl IntoView {
+    let bench = Workbench::here();
+    let ports = Memo::new(move |_| bench.store.read(Change::Preview, |state| state.ports.clone()));
+    let current = move || frame.port.get();
+    move || {
+        let ports: Vec<PortView> = ports.get();
+        if ports.len() < 2 {
+            let text = current().map(|port| format!(":{port}"));
+            return view! { <span class="port">{text}</span> }.into_any();
+        }
+        let options = ports
+            .iter()
+            .map(|p| view! { <option value=p.port.to_string() selected=Some(p.port) == current()>{format!(":{}", p.port)}</option> })
+            .collect_view();
+        let choose = move |event| {
+            let wanted = event_target_value(&event).parse::<u16>().ok();
+            if let Some(port) = ports.iter().find(|p| Some(p.port) == wanted) {
+                frame.show(port.port, &port.url);
+            }
+        };
+        view! {
+            <select class="port" aria-label="Port" on:change=choose>
+                {options}
+            </select>
+        }
+        .into_any()
+    }
+}
+
+/// Errors the app reported, with one click to have them fixed.
+#[component]
+fn Faults(frame: Frame) -> impl IntoView {
+    let bench = Workbench::here();
+    let store = bench.store;
+    let fix = move |_| {
+        let faults = frame.faults.get_untracked().join("\n");
+        frame.faults.set(Vec::new());
+        let model = Some(bench.model.get_untracked()).filter(|m| !m.is_empty());
+        let text = format!("The preview reports this error, please fix it:\n\n```\n{faults}\n```");
+        bench.act(send_message(store.id(), text, model));
+        bench.phone_chat.set(true);
+    };
+    move || {
+        let faults = frame.faults.get();
+        (!faults.is_empty()).then(|| {
+            let words = if faults.len() == 1 { "1 error".to_owned() } else { format!("{} errors", faults.len()) };
+            view! {
+                <button class="faults" type="button" title=faults.join("\n") on:click=fix>
+                    <Icon name="alert" />
+                    <span>{words}</span>
+                    <strong>"Fix it"</strong>
+                </button>
+            }
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! What stands in the preview's place: how far the app is, that it sleeps, or why it cannot be shown.
+
+use super::frame::Frame;
+use crate::domain::{Change, SandboxPhase};
+use crate::ui::kit::{Empty, Icon};
+use leptos::prelude::*;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    /// The app is shown.
+    Shown,
+    /// Nothing was asked yet, or the answer needed no app.
+    Nothing,
+    /// On the way: sandbox, files, server.
+    Building([bool; 3]),
+    /// The sandbox could not be built or died.
+    Failed(String),
+}
+
+/// The stand-in.
+#[component]
+pub fn Waiting(
+    /// The frame it stands in for.
+    frame: Frame,
+) -> impl IntoView {
+    let store = frame.store();
+    let stage = Memo::new(move |_| {
+        let working = store.read(Change::Turn, |s| s.turn.is_some());
+        let wrote = store.read(Change::Files, |s| s.files_rev > 0);
+        let serving = store.read(Change::Commands, |s| s.commands.iter().any(|c| c.background));
+        let sandbox = store.read(Change::Sandbox, |s| s.sandbox.as_ref().map(|s| (s.phase, s.detail.clone())));
+        let shown = frame.src.with(Option::is_some);
+        match sandbox {
+            Some((SandboxPhase::Failed, detail)) => {
+                Stage::Failed(detail.unwrap_or_else(|| "The sandbox ended. Its files are kept.".to_owned()))
+            }
+            _ if shown => Stage::Shown,
+            Some((phase, _)) if working => Stage::Building([phase == SandboxPhase::Running, wrote, serving]),
+            None if working => Stage::Building([false, wrote, serving]),
+            _ => Stage::Nothing,
+        }
+    });
+    move || match stage.get() {
+        Stage::Shown => ().into_any(),
+        Stage::Nothing => view! {
+            <div class="stand-in">
+                <Empty icon="castle" title="Nothing to show yet" text="When the app answers, it appears here." />
+            </div>
+        }
+        .into_any(),
+        Stage::Building(steps) => view! { <Building steps /> }.into_any(),
+        Stage::Failed(text) => view! {
+            <div class="stand-in">
+                <Empty icon="alert" title="The sandbox is not running" text />
+            </div>
+        }
+        .into_any(),
+    }
+}
+
+#[component]
+fn Building(steps: [bool; 3]) -> impl IntoView {
+    let words = ["Sandbox", "Files", "Server"];
+    let current = steps.iter().position(|done| !done);
+    let items = words
+        .into_iter()
+        .zip(steps)
+        .enumerate()
+        .map(|(at, (word, done))| {
+            let state = match (done, current == Some(at)) {
+                (true, _) => "done",
+                (false, true) => "working",
+                (false, false) => "next",
+            };
+            view! {
+                <li data-state=state>
+                    <Icon name=if done { "check" } else { "dots" } />
+                    {word}
+                </li>
+            }
+        })
+        .collect_view();
+    view! {
+        <div class="stand-in" role="status">
+            <div class="empty">
+                <div class="tide" aria-hidden="true">
+                    <Icon name="castle" />
+                </div>
+                <h3>"Building your app"</h3>
+                <ol class="steps">{items}</ol>
+            </div>
+        </div>
+    }
+}

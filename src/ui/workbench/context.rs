@@ -1,0 +1,160 @@
+//! What the parts of the workbench share: the store, the chosen pane, file and command, and the last failure.
+
+use crate::domain::{ApiError, Change, CommandId};
+use crate::server_fns::{command_output, stop_turn};
+use crate::ui::browser;
+use crate::ui::page::{Layout, Pane, ProjectPage};
+use crate::ui::store::Store;
+use leptos::ev;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use std::future::Future;
+
+/// Handle to the shared state; cheap to copy into views.
+#[derive(Clone, Copy)]
+pub struct Workbench {
+    /// The project's data.
+    pub store: Store,
+    /// The pane shown.
+    pub pane: RwSignal<Pane>,
+    /// On a phone: whether the chat is shown instead of the pane.
+    pub phone_chat: RwSignal<bool>,
+    /// Sizes as they are now.
+    pub layout: RwSignal<Layout>,
+    /// Path of the file shown in Code.
+    pub file: RwSignal<Option<String>>,
+    /// The command shown in Logs; none follows the newest.
+    pub command: RwSignal<Option<CommandId>>,
+    /// The last action's failure.
+    pub failure: RwSignal<Option<ApiError>>,
+    /// Model of the next message.
+    pub model: RwSignal<String>,
+    /// How many messages were sent from here.
+    pub sent: RwSignal<u32>,
+    // Whether the person chose a pane: then it never changes by itself.
+    chosen: RwSignal<bool>,
+}
+
+impl Workbench {
+    /// Starts from what the page came with.
+    pub fn new(page: &ProjectPage) -> Self {
+        Self {
+            store: Store::new(page),
+            pane: RwSignal::new(if page.open_file.is_some() { Pane::Code } else { page.layout.pane }),
+            phone_chat: RwSignal::new(true),
+            layout: RwSignal::new(page.layout),
+            file: RwSignal::new(page.open_file.as_ref().map(|file| file.path.clone())),
+            command: RwSignal::new(None),
+            failure: RwSignal::new(None),
+            model: RwSignal::new(page.model.clone()),
+            sent: RwSignal::new(0),
+            chosen: RwSignal::new(false),
+        }
+    }
+
+    /// The workbench around the calling component.
+    #[expect(
+        clippy::expect_used,
+        reason = "a component outside of the workbench is a mistake in the code, seen at once"
+    )]
+    pub fn here() -> Self {
+        use_context::<Self>().expect("used inside the workbench")
+    }
+
+    /// Runs an action and shows its failure above the composer.
+    pub fn act<T: 'static>(self, action: impl Future<Output = Result<T, ApiError>> + 'static) {
+        self.failure.set(None);
+        spawn_local(async move {
+            if let Err(error) = action.await {
+                self.failure.set(Some(error));
+            }
+        });
+    }
+
+    /// Shows a pane because the person asked for it.
+    pub fn choose(self, pane: Pane) {
+        self.chosen.set(true);
+        self.phone_chat.set(false);
+        self.pane.set(pane);
+        self.layout.update(|layout| layout.pane = pane);
+        self.remember();
+    }
+
+    /// Opens a file in Code.
+    pub fn open_file(self, path: String) {
+        self.file.set(Some(path));
+        self.choose(Pane::Code);
+    }
+
+    /// Shows a command's output in Logs.
+    pub fn show_command(self, command: CommandId) {
+        self.want_output(&command);
+        self.command.set(Some(command));
+        self.choose(Pane::Logs);
+    }
+
+    /// Fetches a command's tail if none of it is here. Live output comes by itself.
+    pub fn want_output(self, command: &CommandId) {
+        if is_server() || self.store.has_output(command) {
+            return;
+        }
+        let ended = self.store.peek(|state| state.command(command).is_some_and(|c| c.exit.is_some()));
+        if ended {
+            let command = command.clone();
+            spawn_local(async move {
+                // Without it the log says that nothing was kept.
+                if let Ok(slice) = command_output(self.store.id(), command.clone(), None).await {
+                    self.store.put_output(&command, slice);
+                }
+            });
+        }
+    }
+
+    /// Keeps sizes and pane for the next visit.
+    pub fn remember(self) {
+        browser::set_cookie(Layout::COOKIE, &self.layout.get_untracked().to_cookie());
+    }
+
+    /// Turns to the preview once, when it becomes ready, unless the person chose another pane before.
+    pub fn switch_when_ready(self) {
+        Effect::new(move |before: Option<bool>| {
+            let ready = self.store.read(Change::Preview, |state| state.preview.is_some());
+            if ready && before == Some(false) && !self.chosen.get_untracked() {
+                self.pane.set(Pane::Preview);
+                if browser::is_narrow() {
+                    self.phone_chat.set(false);
+                }
+            }
+            ready || before == Some(true)
+        });
+    }
+
+    /// Ctrl or Cmd with 1 to 4 shows a pane; Escape stops the turn.
+    pub fn listen_to_keys(self) {
+        Effect::new(move |_| {
+            // It lives as long as the page.
+            let _ = window_event_listener(ev::keydown, move |event| {
+                let command = event.ctrl_key() || event.meta_key();
+                let pane = match event.key().as_str() {
+                    "1" => Pane::Preview,
+                    "2" => Pane::Code,
+                    "3" => Pane::Logs,
+                    "4" => Pane::Runs,
+                    "Escape" if self.store.peek(|state| state.turn.is_some()) && !dialog_open() => {
+                        self.act(stop_turn(self.store.id()));
+                        return;
+                    }
+                    _ => return,
+                };
+                if command {
+                    event.prevent_default();
+                    self.choose(pane);
+                }
+            });
+        });
+    }
+}
+
+fn dialog_open() -> bool {
+    matches!(document().query_selector("dialog[open]"), Ok(Some(_)))
+}

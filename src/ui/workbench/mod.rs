@@ -1,0 +1,63 @@
+//! The workbench: header, chat, splitter, work pane. Owns what its parts share and the keyboard.
+
+mod context;
+mod header;
+mod splitter;
+mod tabs;
+
+pub use context::Workbench;
+pub use splitter::{Split, Splitter};
+
+use crate::ui::chat::Chat;
+use crate::ui::code::Code;
+use crate::ui::logs::Logs;
+use crate::ui::page::{Pane, ProjectPage};
+use crate::ui::preview::Preview;
+use crate::ui::runs::ProjectRuns;
+use crate::ui::transport;
+use header::Header;
+use leptos::prelude::*;
+use tabs::{PaneTabs, PhoneTabs};
+
+/// The page at `/p/{project}`.
+#[component]
+pub fn WorkbenchPage(
+    /// What it shows at first.
+    page: ProjectPage,
+) -> impl IntoView {
+    let bench = Workbench::new(&page);
+    provide_context(bench);
+    Effect::new(move |_| transport::connect(bench.store));
+    bench.switch_when_ready();
+    bench.listen_to_keys();
+    let ProjectPage { models, files, open_file, .. } = page;
+    let pane = bench.pane;
+    let panel = move |of: Pane| move || pane.get() != of;
+    view! {
+        <div
+            class="bench"
+            data-pane=move || pane.get().slug()
+            data-phone=move || if bench.phone_chat.get() { "chat" } else { "work" }
+        >
+            <Header />
+            <Chat models />
+            <Splitter split=Split::Chat />
+            <section class="work" aria-label="Work">
+                <PaneTabs />
+                <div class="pane" id="pane-preview" role="tabpanel" aria-labelledby="tab-preview" hidden=panel(Pane::Preview)>
+                    <Preview />
+                </div>
+                <div class="pane" id="pane-code" role="tabpanel" aria-labelledby="tab-code" hidden=panel(Pane::Code)>
+                    <Code files open_file />
+                </div>
+                <div class="pane" id="pane-logs" role="tabpanel" aria-labelledby="tab-logs" hidden=panel(Pane::Logs)>
+                    <Logs />
+                </div>
+                <div class="pane" id="pane-runs" role="tabpanel" aria-labelledby="tab-runs" hidden=panel(Pane::Runs)>
+                    <ProjectRuns />
+                </div>
+            </section>
+            <PhoneTabs />
+        </div>
+    }
+}

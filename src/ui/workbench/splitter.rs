@@ -1,0 +1,120 @@
+//! A bar between two parts that is dragged or moved with the arrow keys; the size goes into the layout cookie.
+
+use super::Workbench;
+use crate::ui::browser;
+use crate::ui::page::Layout;
+use leptos::ev::{KeyboardEvent, PointerEvent};
+use leptos::prelude::*;
+use leptos::wasm_bindgen::JsCast;
+use leptos::web_sys::Element;
+
+/// Which two parts it divides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Chat and work.
+    Chat,
+    /// File tree and file.
+    Tree,
+}
+
+impl Split {
+    fn property(self) -> &'static str {
+        match self {
+            Self::Chat => "--chat",
+            Self::Tree => "--tree",
+        }
+    }
+
+    fn limits(self) -> (u16, u16) {
+        match self {
+            Self::Chat => Layout::CHAT,
+            Self::Tree => Layout::TREE,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Chat => "Width of the chat",
+            Self::Tree => "Width of the file list",
+        }
+    }
+
+    fn of(self, layout: Layout) -> u16 {
+        match self {
+            Self::Chat => layout.chat,
+            Self::Tree => layout.tree,
+        }
+    }
+}
+
+/// The bar.
+#[component]
+pub fn Splitter(
+    /// What it divides.
+    split: Split,
+) -> impl IntoView {
+    let bench = Workbench::here();
+    let size = move || split.of(bench.layout.get());
+    // Pointer position and size when the drag began.
+    let from = RwSignal::new(None::<(i32, u16)>);
+    let resize = move |to: i32| {
+        let (least, most) = split.limits();
+        let to = to.clamp(i32::from(least), i32::from(most)) as u16;
+        bench.layout.update(|layout| match split {
+            Split::Chat => layout.chat = to,
+            Split::Tree => layout.tree = to,
+        });
+        browser::set_root_property(split.property(), &format!("{to}px"));
+    };
+    let down = move |event: PointerEvent| {
+        event.prevent_default();
+        from.set(Some((event.client_x(), split.of(bench.layout.get_untracked()))));
+        // Captured, the bar gets the moves also over the preview's frame.
+        if let Some(bar) = event.current_target().and_then(|t| t.dyn_into::<Element>().ok()) {
+            let _ = bar.set_pointer_capture(event.pointer_id());
+        }
+    };
+    let drag = move |event: PointerEvent| {
+        if let Some((x, size)) = from.get_untracked() {
+            resize(i32::from(size) + event.client_x() - x);
+        }
+    };
+    let up = move |_: PointerEvent| {
+        if from.get_untracked().is_some() {
+            from.set(None);
+            bench.remember();
+        }
+    };
+    let key = move |event: KeyboardEvent| {
+        let now = i32::from(split.of(bench.layout.get_untracked()));
+        let to = match event.key().as_str() {
+            "ArrowLeft" => now - 16,
+            "ArrowRight" => now + 16,
+            "Home" => i32::from(split.limits().0),
+            "End" => i32::from(split.limits().1),
+            _ => return,
+        };
+        event.prevent_default();
+        resize(to);
+        bench.remember();
+    };
+    let (least, most) = split.limits();
+    view! {
+        <div
+            class="splitter"
+            role="separator"
+            tabindex="0"
+            aria-orientation="vertical"
+            aria-label=split.label()
+            aria-valuemin=least
+            aria-valuemax=most
+            aria-valuenow=size
+            data-dragging=move || from.get().is_some().to_string()
+            on:pointerdown=down
+            on:pointermove=drag
+            on:pointerup=up
+            on:pointercancel=up
+            on:keydown=key
+        ></div>
+    }
+}
