@@ -1,6 +1,7 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
 mod config;
+mod egress;
 mod host_provider;
 mod layering;
 mod preview;
