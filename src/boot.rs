@@ -5,10 +5,10 @@
 use crate::agent::{Agent, AgentDeps, turn_task};
 use crate::api::{AppState, router};
 use crate::config::{Config, ServerConfig};
-use crate::domain::{ApiError, SandboxId};
+use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::sandbox::egress::Egress;
-use crate::sandbox::local::{EgressHook, EgressSockets, LocalProvider};
+use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
 use crate::sandbox::provider::{HostTool, Provider};
 use crate::sandbox::{PreviewAddress, SandboxError, Service};
@@ -186,20 +186,8 @@ fn services(
 /// Sandboxes on this machine, and their way out.
 pub fn local_provider(config: &Config) -> (Arc<dyn Provider>, Egress) {
     let egress = Egress::of_this_host();
-    let hook = Arc::new(WayOut(egress.clone()));
+    let hook = Arc::new(egress.clone());
     (Arc::new(LocalProvider::new(config.sandbox.clone(), config.server.data_dir.clone(), hook)), egress)
-}
-
-/// Hands the sockets of each new sandbox to the egress.
-struct WayOut(Egress);
-
-impl EgressHook for WayOut {
-    fn attach(&self, id: &SandboxId, sockets: EgressSockets, closed: CancellationToken) {
-        let EgressSockets { dns, http, https } = sockets;
-        if let Err(error) = self.0.serve(id, dns, [http, https], closed) {
-            tracing::error!(sandbox = %id, %error, "a sandbox has no way out");
-        }
-    }
 }
 
 /// The provider asks each toolchain for its version, which blocks for a moment.
