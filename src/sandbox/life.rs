@@ -133,6 +133,7 @@ async fn resume(inner: &Arc<Inner>, entry: &Arc<Entry>, live: &Live) {
             line: record.line,
             cwd: record.cwd,
             env: record.env,
+            call: record.call,
             background: true,
             ..CommandSpec::default()
         };

@@ -206,6 +206,24 @@ async fn background_commands_start_again_when_the_sandbox_wakes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_repeated_after_a_crash_finds_its_background_command_running() {
+    let world = World::new().await;
+    let spec = CommandSpec {
+        line: "sleep 1000".to_owned(),
+        background: true,
+        call: Some(CallId::parse("call_1").unwrap()),
+        ..CommandSpec::default()
+    };
+    let first = world.service.start_command(&world.project, spec.clone()).await.unwrap();
+    assert_eq!(world.service.start_command(&world.project, spec.clone()).await.unwrap(), first);
+    let second = world.after_a_crash(3000).await;
+    let again = second.start_command(&world.project, spec).await.unwrap();
+    assert_ne!(again, first);
+    let running: Vec<_> = world.state().await.commands.iter().filter(|c| c.exit.is_none()).cloned().collect();
+    assert_eq!((running.len(), &running[0].id), (1, &again));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_of_the_server_commands_are_interrupted_and_logs_are_readable() {
     let world = World::new().await;
     let command = world.start("echo before; sleep 1000", true).await;
