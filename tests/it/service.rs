@@ -287,6 +287,23 @@ async fn a_sandbox_that_dies_is_reported_and_can_be_started_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_right_after_a_death_is_not_undone_by_its_record() {
+    let world = World::new().await;
+    for round in 1..=20 {
+        world.service.ensure(&world.project).await.unwrap();
+        world.provider.instances.lock().unwrap().last().unwrap().die("crashed");
+        world.service.ensure(&world.project).await.unwrap();
+        assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Running), "round {round}");
+        let id = world.state().await.sandbox.as_ref().unwrap().id.clone();
+        let refused = world.service.connect_awake(&id, free_port()).await;
+        assert!(matches!(refused, Err(SandboxError::PortClosed(_))), "it is alive and nothing listens");
+    }
+    let events = world.store.events().after(&world.project, 0, 1000).await.unwrap();
+    let failed = |event: &&Event| matches!(&event.body, EventBody::SandboxChanged { sandbox } if sandbox.phase == SandboxPhase::Failed);
+    assert_eq!(events.iter().filter(failed).count(), 20, "each death is recorded once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_start_is_recorded_with_its_reason() {
     let world = World::new().await;
     *world.provider.fail.lock().unwrap() = Some(SandboxError::NotIsolated("no user namespaces".to_owned()));
