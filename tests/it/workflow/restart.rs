@@ -1,7 +1,7 @@
 //! What survives the end of the process, orderly or not.
 
 use super::support::{ManualClock, Probe, request, status};
-use sandcastle::domain::{ErrorCode, RunId, RunStatus};
+use sandcastle::domain::{ErrorCode, RunStatus};
 use sandcastle::store::Store;
 use sandcastle::workflow::{RunRequest, Workflow, WorkflowError, WorkflowOptions};
 use serde_json::{Value, json};

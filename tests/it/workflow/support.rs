@@ -94,7 +94,7 @@ impl Clock for ManualClock {
 }
 
 pub struct Bench {
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     pub store: Store,
     pub clock: ManualClock,
     pub workflow: Workflow,
@@ -110,7 +110,7 @@ pub async fn bench_with(probe: Probe, options: WorkflowOptions) -> Bench {
     let clock = ManualClock::new();
     let workflow = Workflow::with_clock(&store, options, Arc::new(clock.clone()));
     workflow.register(probe);
-    Bench { folder, store, clock, workflow }
+    Bench { _folder: folder, store, clock, workflow }
 }
 
 pub fn request(payload: Value) -> RunRequest {
