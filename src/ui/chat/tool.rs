@@ -85,12 +85,16 @@ fn slug(state: ToolState) -> &'static str {
 
 #[component]
 fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
+    let store = Workbench::here().store;
     let words = move || {
+        let background =
+            |id: &CommandId| store.read(Change::Commands, |state| state.command(id).is_some_and(|c| c.background));
         call.with(|call| {
             let call = call.as_ref()?;
             let [doing, done, failed] = story(&call.tool).1;
             Some(match call.state {
                 ToolState::Writing | ToolState::Running => doing,
+                ToolState::Done if call.command.as_ref().is_some_and(background) => "Started",
                 ToolState::Done => done,
                 ToolState::Failed => failed,
             })
