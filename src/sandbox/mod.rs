@@ -6,8 +6,10 @@
 mod activity;
 mod address;
 mod archive;
+mod base64;
 mod command;
 mod edit;
+pub mod egress;
 mod entry;
 mod error;
 mod files;

@@ -24,7 +24,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Deletes the project.
     async fn delete_project(&self, project: ProjectId) -> Result<(), ApiError>;
     /// The project's present.
-    async fn project_state(&self, project: ProjectId) -> Result<ProjectState, ApiError>;
+    async fn fetch_state(&self, project: ProjectId) -> Result<ProjectState, ApiError>;
     /// The workspace's tree.
     async fn list_files(&self, project: ProjectId) -> Result<Vec<FileNode>, ApiError>;
     /// A file, highlighted.

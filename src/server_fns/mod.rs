@@ -58,7 +58,7 @@ pub async fn delete_project(project: ProjectId) -> Result<(), ApiError> {
 /// The project's present, after a gap in the event stream.
 #[server(prefix = "/api/fn", endpoint = "project_state", input = Json)]
 pub async fn fetch_state(project: ProjectId) -> Result<ProjectState, ApiError> {
-    backend()?.project_state(project).await
+    backend()?.fetch_state(project).await
 }
 
 /// The workspace's tree.

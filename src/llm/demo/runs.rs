@@ -101,8 +101,24 @@ macro_rules! recording {
 }
 
 /// Every recording, in the order in which they are offered.
-const RECORDINGS: &[Embedded] =
-    &[recording!("board", ["server.mjs", "public/index.html", "public/style.css", "public/app.js"])];
+const RECORDINGS: &[Embedded] = &[
+    recording!("board", ["server.mjs", "public/index.html", "public/style.css", "public/app.js"]),
+    recording!(
+        "recipes",
+        [
+            "package.json",
+            "next.config.mjs",
+            "app/layout.js",
+            "app/page.js",
+            "app/globals.css",
+            "app/recipes.js",
+            "app/browser.js",
+            "app/browser.module.css",
+        ]
+    ),
+    recording!("dashboard", ["server.py", "app.py", "data.py", "charts.py", "style.css"]),
+    recording!("hello-go", ["go.mod", "main.go", "page.html"]),
+];
 
 /// A recording ready to be played.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //!
 //! It goes in while the page streams by: nothing is held back but the few bytes before `<head>` ends.
 
-use super::{BoxError, ProxyBody, csp};
+use super::{BoxError, ProxyBody};
+use crate::sandbox::base64;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
@@ -18,7 +19,7 @@ const SEARCH_MAX: usize = 32 * 1024;
 
 /// The script's hash as a content security policy names it, without the algorithm.
 pub(super) fn script_hash() -> &'static str {
-    static HASH: LazyLock<String> = LazyLock::new(|| csp::base64(&Sha256::digest(SCRIPT.as_bytes())));
+    static HASH: LazyLock<String> = LazyLock::new(|| base64::encode(&Sha256::digest(SCRIPT.as_bytes())));
     &HASH
 }
 

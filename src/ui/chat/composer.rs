@@ -128,6 +128,7 @@ pub fn Composer(
             </div>
         </div>
     }
+    .into_any()
 }
 
 /// Chooses the model for what is sent next.
@@ -164,4 +165,5 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
             </select>
         </label>
     }
+    .into_any()
 }

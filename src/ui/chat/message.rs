@@ -40,6 +40,7 @@ fn UserMessage(id: MessageId) -> impl IntoView {
             </span>
         </article>
     }
+    .into_any()
 }
 
 /// What a part is; a part whose kind changes (a turn rewound after a crash) is another part.
@@ -83,6 +84,7 @@ fn AgentMessage(id: MessageId) -> impl IntoView {
             <Outcome message=id />
         </article>
     }
+    .into_any()
 }
 
 #[component]
@@ -144,6 +146,7 @@ fn ReasoningPart(message: MessageId, at: usize) -> impl IntoView {
             <p>{text}</p>
         </details>
     }
+    .into_any()
 }
 
 /// Says that the model is at work while nothing else shows it: before the first part and between a tool and the next.
@@ -173,4 +176,5 @@ fn Thinking(message: MessageId) -> impl IntoView {
             <span class="elapsed">{elapsed}</span>
         </p>
     }
+    .into_any()
 }

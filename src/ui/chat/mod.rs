@@ -97,4 +97,5 @@ pub fn Chat(
             </div>
         </section>
     }
+    .into_any()
 }

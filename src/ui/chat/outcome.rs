@@ -93,6 +93,7 @@ fn Failure(error: ApiError, last: bool, retry: Callback<leptos::ev::MouseEvent>)
             })}
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -100,5 +101,5 @@ fn Tokens(usage: Usage) -> impl IntoView {
     let Usage { input_tokens, output_tokens, cached_tokens } = usage;
     let detail =
         format!("{input_tokens} tokens sent ({cached_tokens} from the provider's cache), {output_tokens} received");
-    view! { <span class="tokens" title=detail>{compact(input_tokens + output_tokens)} " tokens"</span> }
+    view! { <span class="tokens" title=detail>{compact(input_tokens + output_tokens)} " tokens"</span> }.into_any()
 }

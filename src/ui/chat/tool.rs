@@ -63,6 +63,7 @@ pub fn ToolCard(
             {move || open.get().then(|| view! { <Detail call /> })}
         </details>
     }
+    .into_any()
 }
 
 /// Work in progress is shown as it happens, and a failure is not hidden; the rest stays out of the way.
@@ -114,6 +115,7 @@ fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
         <span class="tool-title">{title}</span>
         <span class="tool-summary">{summary}</span>
     }
+    .into_any()
 }
 
 #[component]
@@ -129,7 +131,7 @@ fn Took(call: Memo<Option<ToolCall>>) -> impl IntoView {
             }
         }
     };
-    view! { <span class="tool-took">{took}</span> }
+    view! { <span class="tool-took">{took}</span> }.into_any()
 }
 
 /// What an opened card holds. It is made only when opened.
@@ -177,6 +179,7 @@ fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
             </div>
         </div>
     }
+    .into_any()
 }
 
 /// The last lines of a command, live.
@@ -207,4 +210,5 @@ fn LiveTail(command: CommandId) -> impl IntoView {
         <pre class="tool-output terminal" inner_html=html></pre>
         {move || exit().map(|words| view! { <p class="tool-exit">{words}</p> })}
     }
+    .into_any()
 }

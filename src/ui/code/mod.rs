@@ -68,6 +68,7 @@ pub fn Code(
             <div class="code-file">{view}</div>
         </div>
     }
+    .into_any()
 }
 
 /// Reads the tree again after changes, at most twice a second.

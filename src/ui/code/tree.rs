@@ -76,6 +76,7 @@ pub fn Tree(
             </For>
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -114,6 +115,7 @@ fn TreeRow(row: Row, path: Memo<Option<String>>, choose: Callback<Row>) -> impl 
             <span class="tree-note">{note}</span>
         </button>
     }
+    .into_any()
 }
 
 fn flatten(nodes: &[FileNode], depth: usize, toggled: &BTreeSet<String>, rows: &mut Vec<Row>) {

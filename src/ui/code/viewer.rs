@@ -60,6 +60,7 @@ pub fn Viewer(
         </div>
         <div class="file-body">{view}</div>
     }
+    .into_any()
 }
 
 /// A file the model is writing.
@@ -104,6 +105,7 @@ pub fn Draft(
             </div>
         </div>
     }
+    .into_any()
 }
 
 fn numbers(count: usize) -> String {

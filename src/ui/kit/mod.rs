@@ -26,6 +26,7 @@ pub fn Icon(
             <use_ href=move || format!("/icons.svg#{}", name.get())></use_>
         </svg>
     }
+    .into_any()
 }
 
 /// The product's mark and name, as a link home.
@@ -37,6 +38,7 @@ pub fn Brand() -> impl IntoView {
             <span>"Sandcastle"</span>
         </a>
     }
+    .into_any()
 }
 
 /// The bar on top of every page but the workbench.
@@ -52,6 +54,7 @@ pub fn TopBar() -> impl IntoView {
             </nav>
         </header>
     }
+    .into_any()
 }
 
 /// A moment in the past: the date first (the same on both sides), how long ago once the browser's clock is known.
@@ -65,7 +68,7 @@ pub fn Ago(
         Some(now) => format::ago(at, now),
         None => format::day(at),
     };
-    view! { <time class="ago">{text}</time> }
+    view! { <time class="ago">{text}</time> }.into_any()
 }
 
 /// The browser's clock, or nothing before hydration is done. One timer serves the whole page.
@@ -114,6 +117,7 @@ pub fn Empty(
             {children.map(|children| children())}
         </div>
     }
+    .into_any()
 }
 
 /// The last action's failure, said where the person looks; dismissed by the next one or its own button.

@@ -39,4 +39,5 @@ pub fn ThemeButton() -> impl IntoView {
             <Icon name=icon />
         </button>
     }
+    .into_any()
 }

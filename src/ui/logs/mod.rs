@@ -39,6 +39,7 @@ pub fn Logs() -> impl IntoView {
             </div>
         </div>
     }
+    .into_any()
 }
 
 /// A command's state for styles and its words.
@@ -78,6 +79,7 @@ fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
             </button>
         </li>
     }
+    .into_any()
 }
 
 #[component]
@@ -88,7 +90,7 @@ fn Took(command: Memo<Option<CommandView>>) -> impl IntoView {
         let live = || now.get().map(|now| now.saturating_sub(started) / 1000 * 1000);
         Some(format!(" · {}", duration(ended.or_else(live)?)))
     };
-    view! { <span>{took}</span> }
+    view! { <span>{took}</span> }.into_any()
 }
 
 #[component]
@@ -127,4 +129,5 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
             </button>
         </div>
     }
+    .into_any()
 }

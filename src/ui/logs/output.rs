@@ -95,6 +95,7 @@ pub fn Output(
             "Latest"
         </button>
     }
+    .into_any()
 }
 
 fn lines_of(window: &OutputWindow, most: usize, needle: &str) -> Lines {

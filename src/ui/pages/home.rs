@@ -72,6 +72,7 @@ pub fn Home(
             <Projects projects />
         </main>
     }
+    .into_any()
 }
 
 #[component]
@@ -99,6 +100,7 @@ fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<String>) 
             {buttons}
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -113,6 +115,7 @@ fn DemoNote() -> impl IntoView {
             </span>
         </p>
     }
+    .into_any()
 }
 
 #[component]
@@ -158,6 +161,7 @@ fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
             />
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -195,4 +199,5 @@ fn ProjectCard(project: ProjectSummary, #[prop(into)] on_delete: Callback<()>) -
             </div>
         </li>
     }
+    .into_any()
 }

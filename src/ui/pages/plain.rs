@@ -78,6 +78,7 @@ pub fn Settings(
             </section>
         </main>
     }
+    .into_any()
 }
 
 /// The page at `/login`.
@@ -102,6 +103,7 @@ pub fn Login(
             <p class="muted small">"It is the value of "<code>"SANDCASTLE_ACCESS_TOKEN"</code>" on the server."</p>
         </main>
     }
+    .into_any()
 }
 
 /// Any failure.
@@ -129,4 +131,5 @@ pub fn ErrorPage(
             <a class="button" href="/">"To your projects"</a>
         </main>
     }
+    .into_any()
 }

@@ -53,6 +53,7 @@ pub fn Preview() -> impl IntoView {
             </div>
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -124,6 +125,7 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
             </a>
         </div>
     }
+    .into_any()
 }
 
 /// The app's port, or a choice among several.

@@ -91,4 +91,5 @@ fn Building(steps: [bool; 3]) -> impl IntoView {
             </div>
         </div>
     }
+    .into_any()
 }

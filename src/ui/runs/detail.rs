@@ -47,6 +47,7 @@ pub fn RunPage(
             {move || view! { <Detail detail=run.get() failure /> }}
         </main>
     }
+    .into_any()
 }
 
 #[component]
@@ -136,6 +137,7 @@ fn Detail(detail: RunDetail, failure: RwSignal<Option<ApiError>>) -> impl IntoVi
         </section>
         {output.map(|output| view! { <section class="panel"><h2>"Output"</h2><pre class="json">{pretty(&output)}</pre></section> })}
     }
+    .into_any()
 }
 
 #[component]
@@ -155,6 +157,7 @@ fn AttemptRow(attempt: Attempt) -> impl IntoView {
             {error.map(|error| view! { <p class="run-error">{error.message}</p> })}
         </li>
     }
+    .into_any()
 }
 
 #[component]
@@ -172,6 +175,7 @@ fn LogRow(log: RunLog) -> impl IntoView {
             <span>{log.message}</span>
         </li>
     }
+    .into_any()
 }
 
 fn pretty(value: &serde_json::Value) -> String {

@@ -39,6 +39,7 @@ pub fn ProjectRuns() -> impl IntoView {
             />
         </div>
     }
+    .into_any()
 }
 
 /// The page at `/runs`.
@@ -92,6 +93,7 @@ pub fn RunsPage(
             <RunTable runs=list.into() none="No runs" hint="None match, or nothing has run yet." />
         </main>
     }
+    .into_any()
 }
 
 /// Runs as a table.
@@ -124,6 +126,7 @@ pub fn RunTable(
             </tbody>
         </table>
     }
+    .into_any()
 }
 
 #[component]
@@ -145,4 +148,5 @@ fn RunRow(run: RunSummary) -> impl IntoView {
             <td class="num"><Ago at=run.created_at /></td>
         </tr>
     }
+    .into_any()
 }

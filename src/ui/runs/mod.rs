@@ -39,6 +39,7 @@ fn Status(status: RunStatus) -> impl IntoView {
             <span>{words(status)}</span>
         </span>
     }
+    .into_any()
 }
 
 /// How long a run took, or takes so far.
@@ -53,5 +54,5 @@ fn RunTook(run: RunSummary) -> impl IntoView {
         };
         Some(duration(ms))
     };
-    view! { <span>{took}</span> }
+    view! { <span>{took}</span> }.into_any()
 }

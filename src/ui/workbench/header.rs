@@ -28,6 +28,7 @@ pub fn Header() -> impl IntoView {
             <ThemeButton />
         </header>
     }
+    .into_any()
 }
 
 /// The project's name; a click turns it into a field.
@@ -82,6 +83,7 @@ fn Name() -> impl IntoView {
             />
         </h1>
     }
+    .into_any()
 }
 
 /// The project's state in a word.
@@ -109,4 +111,5 @@ fn StatePill() -> impl IntoView {
             <span>{move || state.get().1}</span>
         </span>
     }
+    .into_any()
 }

@@ -60,4 +60,5 @@ pub fn WorkbenchPage(
             <PhoneTabs />
         </div>
     }
+    .into_any()
 }

@@ -117,4 +117,5 @@ pub fn Splitter(
             on:keydown=key
         ></div>
     }
+    .into_any()
 }

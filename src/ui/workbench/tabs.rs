@@ -72,6 +72,7 @@ pub fn PaneTabs() -> impl IntoView {
             {tabs}
         </div>
     }
+    .into_any()
 }
 
 /// Chat, Preview, Code, Logs at the bottom of a phone.
@@ -100,4 +101,5 @@ pub fn PhoneTabs() -> impl IntoView {
             {tabs}
         </nav>
     }
+    .into_any()
 }

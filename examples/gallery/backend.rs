@@ -1,0 +1,75 @@
+//! What server functions answer in the gallery.
+
+use crate::fixtures;
+use async_trait::async_trait;
+use sandcastle::domain::{
+    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId,
+    RunSummary,
+};
+use sandcastle::render::{highlight, language_of};
+use sandcastle::server_fns::Backend;
+use sandcastle::ui::{FileBody, FileView, RunsQuery};
+
+/// Answers from fixtures; what changes something is refused with words.
+pub struct Fixture;
+
+fn refused<T>() -> Result<T, ApiError> {
+    Err(ApiError::new(ErrorCode::Conflict, "This is the gallery: nothing here can be changed."))
+}
+
+#[async_trait]
+impl Backend for Fixture {
+    async fn create_project(&self, _prompt: String, _model: Option<String>) -> Result<ProjectId, ApiError> {
+        refused()
+    }
+    async fn send_message(&self, _p: ProjectId, _text: String, _model: Option<String>) -> Result<MessageId, ApiError> {
+        refused()
+    }
+    async fn stop_turn(&self, _project: ProjectId) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn retry_turn(&self, _project: ProjectId) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn rename_project(&self, _project: ProjectId, _name: String) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn delete_project(&self, _project: ProjectId) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn fetch_state(&self, _project: ProjectId) -> Result<ProjectState, ApiError> {
+        refused()
+    }
+    async fn list_files(&self, _project: ProjectId) -> Result<Vec<FileNode>, ApiError> {
+        Ok(fixtures::files())
+    }
+    async fn open_file(&self, _project: ProjectId, path: String) -> Result<FileView, ApiError> {
+        let text = fixtures::source(&path);
+        let body = match path.rsplit('.').next() {
+            Some("png" | "ico") => FileBody::Binary,
+            _ => {
+                let shown = highlight(&path, text);
+                FileBody::Text { lines: shown.lines, truncated: shown.truncated }
+            }
+        };
+        Ok(FileView { size: text.len() as u64, language: language_of(&path).to_owned(), path, body })
+    }
+    async fn stop_command(&self, _project: ProjectId, _command: CommandId) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn command_output(&self, _p: ProjectId, _c: CommandId, _from: Option<u64>) -> Result<LogSlice, ApiError> {
+        Ok(LogSlice { start: 0, end: 24, total: 24, text: "kept from an earlier day".to_owned() })
+    }
+    async fn list_runs(&self, _query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
+        Ok(fixtures::runs())
+    }
+    async fn get_run(&self, _run: RunId) -> Result<RunDetail, ApiError> {
+        Ok(fixtures::run(false))
+    }
+    async fn cancel_run(&self, _run: RunId) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn replay_run(&self, _run: RunId) -> Result<RunId, ApiError> {
+        refused()
+    }
+}

@@ -1,0 +1,14 @@
+//! How the embedded provider hands over the sockets of a new sandbox.
+
+use super::Egress;
+use crate::domain::SandboxId;
+use crate::sandbox::local::{EgressHook, EgressSockets};
+use tokio_util::sync::CancellationToken;
+
+impl EgressHook for Egress {
+    fn attach(&self, id: &SandboxId, sockets: EgressSockets, closed: CancellationToken) {
+        if let Err(error) = self.serve(id, sockets.dns, [sockets.http, sockets.https], closed) {
+            tracing::error!(sandbox = %id, %error, "the sandbox has no way out");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The way out of a real sandbox: what is reachable from inside, and what is not.
+
+use async_trait::async_trait;
+use sandcastle::config::SandboxConfig;
+use sandcastle::domain::*;
+use sandcastle::sandbox::egress::{Egress, Resolver, UpstreamProxy};
+use sandcastle::sandbox::local::LocalProvider;
+use sandcastle::sandbox::*;
+use sandcastle::store::Store;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Knows two names.
+struct Names;
+
+#[async_trait]
+impl Resolver for Names {
+    async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        match name {
+            "web.example.com" => Ok(vec!["203.0.113.80".parse().unwrap()]),
+            "rebind.example.com" => Ok(vec!["127.0.0.1".parse().unwrap()]),
+            _ => Err(std::io::Error::other("no such name")),
+        }
+    }
+}
+
+/// A project with a real sandbox whose way out leads to this test.
+struct Inside {
+    service: Service,
+    egress: Egress,
+    project: ProjectId,
+    _dir: tempfile::TempDir,
+}
+
+impl Inside {
+    async fn new(proxy: Option<UpstreamProxy>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let egress = Egress::new(Arc::new(Names), proxy);
+        let hook = Arc::new(egress.clone());
+        let provider = Arc::new(LocalProvider::new(SandboxConfig::default(), dir.path().to_owned(), hook));
+        let address = PreviewAddress { scheme: "http".to_owned(), domain: "localhost".to_owned(), port: 3000 };
+        let project = store.events().create_project("egress").await.unwrap();
+        let service = Service::new(SandboxConfig::default(), address, provider, store, dir.path().to_owned());
+        Self { service, egress, project, _dir: dir }
+    }
+
+    /// What a python program prints inside.
+    async fn python(&self, program: &str) -> String {
+        let spec = CommandSpec { line: format!("python3 - <<'END'\n{program}\nEND"), ..CommandSpec::default() };
+        let command = self.service.start_command(&self.project, spec).await.unwrap();
+        self.service.wait_command(&self.project, &command, &CancellationToken::new()).await.unwrap();
+        self.service.read_log(&self.project, &command, LogFrom::Offset(0), 1 << 20).await.unwrap().text
+    }
+
+    async fn end(self) {
+        self.service.shutdown().await;
+        self.egress.shutdown().await;
+    }
+}
+
+/// An upstream that takes `CONNECT` and then answers one HTTP request with what it was asked.
+async fn upstream() -> UpstreamProxy {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = UpstreamProxy::parse(&listener.local_addr().unwrap().to_string(), "").unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut heads = Vec::new();
+            for answer in ["HTTP/1.1 200 OK\r\n\r\n", ""] {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                heads.push(String::from_utf8(head).unwrap().lines().next().unwrap().to_owned());
+            }
+            let body = heads.join(" | ");
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    proxy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_reaches_the_internet_by_name_without_knowing_of_a_proxy() {
+    let inside = Inside::new(Some(upstream().await)).await;
+    let program = "import urllib.request as u\nprint(u.urlopen('http://web.example.com/pkg').read().decode())";
+    let output = inside.python(program).await;
+    assert_eq!(output.trim(), "CONNECT web.example.com:80 HTTP/1.1 | GET /pkg HTTP/1.1");
+    let id = inside.service.status(&inside.project).await.unwrap().unwrap().id;
+    let entry = inside.egress.ledger(&id).remove(0);
+    assert_eq!((entry.target.as_str(), entry.port, entry.allowed), ("web.example.com", 80, true));
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_its_networks_and_rebinding_names_are_out_of_reach() {
+    let secret = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = secret.local_addr().unwrap().port();
+    let own = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Not sent: only asks the routing table for the host's own address.
+    let own = match own.connect("203.0.113.1:9").and_then(|()| own.local_addr()) {
+        Ok(address) => address.ip().to_string(),
+        Err(_) => "192.168.0.1".to_owned(),
+    };
+    let inside = Inside::new(None).await;
+    let program = format!(
+        r#"
+import socket, urllib.request as u
+for host, port in [("127.0.0.1", {port}), ("{own}", {port}), ("{own}", 80), ("169.254.169.254", 80), ("10.0.0.1", 443),
+                   ("2130706433", {port}), ("::ffff:127.0.0.1", {port})]:
+    try:
+        with socket.create_connection((host, port), 5) as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = s.recv(100).decode().split("\r\n")[0]
+            print(host, port, answer or "closed")
+    except OSError as error:
+        print(host, port, "refused")
+for name in ["http://rebind.example.com/", "http://unknown.example.com/", "http://printer.local/"]:
+    try:
+        print(name, u.urlopen(name, timeout=5).status)
+    except Exception as error:
+        print(name, getattr(error, "code", "refused"))
+"#
+    );
+    let output = inside.python(&program).await;
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines.len(), 10, "{output}");
+    for line in &lines[..7] {
+        let refused = line.ends_with("refused") || line.ends_with("closed") || line.ends_with("403 Forbidden");
+        assert!(refused, "{line} in\n{output}");
+    }
+    assert!(lines[7].ends_with("403") && lines[8].ends_with("502") && lines[9].ends_with("refused"), "{output}");
+    assert!(futures::FutureExt::now_or_never(secret.accept()).is_none(), "a service of the host was reached");
+    inside.end().await;
+}
