@@ -8,6 +8,10 @@ pub mod agent;
 #[cfg(feature = "ssr")]
 pub mod api;
 #[cfg(feature = "ssr")]
+pub mod boot;
+#[cfg(feature = "ssr")]
+pub mod cli;
+#[cfg(feature = "ssr")]
 pub mod config;
 pub mod domain;
 #[cfg(feature = "ssr")]
@@ -17,6 +21,8 @@ pub mod render;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
 pub mod server_fns;
+#[cfg(feature = "ssr")]
+pub mod services;
 #[cfg(feature = "ssr")]
 pub mod store;
 #[cfg(feature = "ssr")]

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `sandcastle` binary.
+
+fn main() -> std::process::ExitCode {
+    sandcastle::cli::main()
+}

@@ -45,7 +45,7 @@ impl Agent {
 
     /// Adds a message and starts a turn; while one runs, the message waits and is answered by the next.
     pub async fn send(&self, project: &ProjectId, text: &str, model: Option<&str>) -> Result<MessageId, ApiError> {
-        let text = checked(text)?;
+        let text = check_message(text)?;
         let model = model.map(str::trim).filter(|m| !m.is_empty());
         let answering = self.deps.name_model(model).await?;
         let message = new_message_id();
@@ -124,7 +124,8 @@ fn cut_off() -> ApiError {
     ApiError::internal("The server stopped before this answer was complete. Retry to go on.")
 }
 
-fn checked(text: &str) -> Result<&str, ApiError> {
+/// Whether a message can be sent: text, not empty, of a bounded length. Returns it trimmed.
+pub fn check_message(text: &str) -> Result<&str, ApiError> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(ApiError::invalid("The message is empty. Say what shall be built or changed."));

@@ -238,11 +238,13 @@ fn fence(headers: &mut HeaderMap) {
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'"));
 }
 
-/// The policy of a page. Previews are the only frames; scripts and inline styles need the page's nonce.
-pub fn page_policy(nonce: &str, preview_domain: &str) -> String {
+/// The policy of a page. Previews are the only frames; scripts and inline styles need the page's nonce. In development
+/// the page may also listen for new builds on `reload_port`.
+pub fn page_policy(nonce: &str, preview_domain: &str, reload_port: Option<u32>) -> String {
+    let reload = reload_port.map(|port| format!(" ws://*:{port}")).unwrap_or_default();
     format!(
         "default-src 'self'; script-src 'nonce-{nonce}' 'strict-dynamic' 'wasm-unsafe-eval'; \
-         style-src 'self' 'nonce-{nonce}'; connect-src 'self'; img-src 'self' data:; font-src 'self'; \
+         style-src 'self' 'nonce-{nonce}'; connect-src 'self'{reload}; img-src 'self' data:; font-src 'self'; \
          frame-src http://*.{preview_domain}:* https://*.{preview_domain}:*; frame-ancestors 'none'; \
          base-uri 'none'; object-src 'none'; form-action 'self'"
     )

@@ -3,9 +3,63 @@
 //! Owns what crosses HTTP: routes, statuses, headers, bodies. It must not decide anything about projects or sandboxes:
 //! each handler checks its input and makes one call on the services.
 
-pub mod error;
-pub mod guard;
+mod backend;
+mod error;
+mod guard;
+mod metrics;
+mod models;
 mod observe;
+mod openapi;
+mod pages;
+mod preview;
+mod projects;
+mod router;
+mod runs;
+mod sandboxes;
+mod site;
+mod sse;
+
+pub use openapi::DOCUMENT as OPENAPI;
+pub use router::{program_paths, router};
+pub use site::Site;
+
+use crate::sandbox::preview::PreviewProxy;
+use crate::services::Services;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The largest body accepted, in bytes.
 pub const BODY_LIMIT: usize = 2 << 20;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    services: Services,
+    preview: PreviewProxy,
+    guard: Arc<guard::Guard>,
+    models: models::Models,
+    metrics: metrics::Metrics,
+    site: Site,
+    /// Cancelled when the server shuts down: streams end.
+    shutdown: CancellationToken,
+    /// Owns what handlers start and do not wait for.
+    tasks: TaskTracker,
+}
+
+impl AppState {
+    /// The front over these services. `shutdown` ends the streams; `tasks` is waited for after that.
+    pub fn new(services: Services, preview: PreviewProxy, shutdown: CancellationToken, tasks: TaskTracker) -> Self {
+        let server = &services.config.server;
+        Self {
+            preview,
+            guard: Arc::new(guard::Guard::new(server)),
+            models: models::Models::new(services.catalog.clone(), tasks.clone()),
+            metrics: metrics::Metrics::default(),
+            site: Site::load(server),
+            services,
+            shutdown,
+            tasks,
+        }
+    }
+}

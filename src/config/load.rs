@@ -72,7 +72,7 @@ impl Config {
         };
         let env = Env(&sources.env);
         let config = Self {
-            server: server(&sources.overrides, &env, &file)?,
+            server: server(sources, &env, &file)?,
             model: model(&env, &file)?,
             agent: AgentConfig {
                 max_steps: env.number("SANDCASTLE_MAX_STEPS", file.agent.max_steps.map(u64::from), 40, 1..=1000)?
@@ -140,8 +140,8 @@ fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
-fn server(overrides: &Overrides, env: &Env<'_>, file: &FileConfig) -> Result<ServerConfig, ConfigError> {
-    let table = file.server.clone();
+fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerConfig, ConfigError> {
+    let (overrides, table) = (&sources.overrides, file.server.clone());
     let addr = match overrides.addr {
         Some(addr) => addr,
         None => env.parsed("SANDCASTLE_ADDR")?.or(table.addr).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 3000))),
@@ -170,6 +170,7 @@ fn server(overrides: &Overrides, env: &Env<'_>, file: &FileConfig) -> Result<Ser
             .or_else(|| env.path("LEPTOS_SITE_ROOT"))
             .or(table.site_root)
             .unwrap_or_else(find_site_root),
+        leptos_toml: sources.file.as_ref().map(|(path, _)| path.clone()),
     })
 }
 

@@ -37,6 +37,7 @@ impl Config {
                 allowed_hosts: Vec::new(),
                 preview_domain: "localhost".to_owned(),
                 site_root: PathBuf::from("target/site"),
+                leptos_toml: None,
             },
             model: ModelConfig {
                 base_url: load::GATEWAY_URL.to_owned(),
@@ -65,6 +66,8 @@ pub struct ServerConfig {
     pub preview_domain: String,
     /// Where the built browser files are. Default `target/site` beside the working directory or the binary.
     pub site_root: PathBuf,
+    /// The `Leptos.toml` that was read, for leptos' own table in it.
+    pub leptos_toml: Option<PathBuf>,
 }
 
 /// Models.

@@ -1,17 +1,21 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
-mod egress;
-mod host_provider;
-mod sandbox_local;
-mod service;
-mod store;
 mod agent;
+mod config;
+mod egress;
 mod fake_model;
 mod host_provider;
+mod layering;
 mod llm;
 mod preview;
+mod rest_api;
 mod sandbox_local;
+mod security;
 mod service;
+mod shutdown;
+mod sse;
+mod ssr_pages;
 mod store;
+mod support;
 mod tasks;
 mod workflow;

@@ -78,7 +78,7 @@ impl PreviewProxy {
         let Some(project) = self.inner.service.find(&sandbox) else { return pages::unknown(Some(&sandbox), html) };
         let target = Target { project, sandbox, port };
         if request.headers().contains_key(POLL) {
-            return self.poll(&request, &target).await;
+            return self.poll(request.method() == Method::POST, &target).await;
         }
         let connected = if may_wake(request.headers()) {
             self.inner.service.connect(&target.sandbox, port).await
@@ -100,9 +100,9 @@ impl PreviewProxy {
         self.inner.tasks.wait().await;
     }
 
-    /// Answers the waiting page's question. A `POST` is its button: start the sandbox again.
-    async fn poll<B>(&self, request: &Request<B>, target: &Target) -> Response<ProxyBody> {
-        if request.method() == Method::POST {
+    /// Answers the waiting page's question; `start` is its button: start the sandbox again.
+    async fn poll(&self, start: bool, target: &Target) -> Response<ProxyBody> {
+        if start {
             // What went wrong, if anything, is in the state that is told next.
             if let Err(error) = self.inner.service.ensure(&target.project).await {
                 tracing::info!(project = %target.project, %error, "a sandbox was not started again");

@@ -11,6 +11,7 @@ use super::loaded::Rider;
 use super::{Db, EventLog, StoreError};
 use crate::domain::{ApiError, EventBody, ProjectId, RunDetail, RunId, RunLog, RunStatus, RunSummary};
 use serde_json::Value;
+use sqlx::Row as _;
 use sqlx::{QueryBuilder, Sqlite};
 use std::sync::Arc;
 
@@ -198,6 +199,14 @@ impl RunStore {
         query.push(" ORDER BY n DESC LIMIT ").push_bind(filter.limit.unwrap_or(50).min(LIST_MAX));
         let found = query.build().fetch_all(&self.db.reader).await?;
         found.iter().map(rows::summary).collect()
+    }
+
+    /// How many runs there are, by status as it is spelled on the wire.
+    pub async fn count_by_status(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM runs GROUP BY status ORDER BY status")
+            .fetch_all(&self.db.reader)
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get::<i64, _>("n")?.cast_unsigned()))).collect()
     }
 
     /// Deletes runs that ended before `before` (Unix ms) and returns how many.

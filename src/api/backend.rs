@@ -1,0 +1,121 @@
+//! What the interface's calls do: the services behind the server functions' one trait.
+
+use crate::domain::{
+    ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId,
+    RunSummary,
+};
+use crate::sandbox::{LogFrom, SandboxError};
+use crate::server_fns::Backend;
+use crate::services::Services;
+use crate::ui::{FileBody, FileView, RunsQuery};
+use crate::workflow::RunFilter;
+use async_trait::async_trait;
+
+/// Output in one answer, in bytes.
+const OUTPUT_MAX: u64 = 256 * 1024;
+/// Characters of a project's name.
+const NAME_MAX: usize = 120;
+
+#[async_trait]
+impl Backend for Services {
+    async fn create_project(&self, prompt: String, model: Option<String>) -> Result<ProjectId, ApiError> {
+        let (id, _) = Services::create_project(self, None, Some(&prompt), model.as_deref()).await?;
+        Ok(id)
+    }
+
+    async fn send_message(
+        &self,
+        project: ProjectId,
+        text: String,
+        model: Option<String>,
+    ) -> Result<MessageId, ApiError> {
+        Services::send_message(self, &project, &text, model.as_deref()).await
+    }
+
+    async fn stop_turn(&self, project: ProjectId) -> Result<(), ApiError> {
+        self.agent.stop(&project).await
+    }
+
+    async fn retry_turn(&self, project: ProjectId) -> Result<(), ApiError> {
+        self.agent.retry(&project).await
+    }
+
+    async fn rename_project(&self, project: ProjectId, name: String) -> Result<(), ApiError> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
+            return Err(ApiError::invalid(format!("a name has 1 to {NAME_MAX} characters on one line")));
+        }
+        let renamed = EventBody::ProjectRenamed { name: name.to_owned() };
+        self.store.events().append(&project, vec![renamed]).await?;
+        Ok(())
+    }
+
+    async fn delete_project(&self, project: ProjectId) -> Result<(), ApiError> {
+        Services::delete_project(self, &project).await
+    }
+
+    async fn fetch_state(&self, project: ProjectId) -> Result<ProjectState, ApiError> {
+        Ok(ProjectState::clone(&*self.store.events().state(&project).await?))
+    }
+
+    async fn list_files(&self, project: ProjectId) -> Result<Vec<FileNode>, ApiError> {
+        Ok(self.sandbox.list_files(&project).await?)
+    }
+
+    async fn open_file(&self, project: ProjectId, path: String) -> Result<FileView, ApiError> {
+        self.store.events().state(&project).await?;
+        let file = match self.sandbox.read_file(&project, &path).await {
+            Ok(file) => file,
+            // A file that is gone is a state of the view, not a failure of the call.
+            Err(SandboxError::NotFound(_)) => {
+                return Ok(FileView { path, size: 0, language: String::new(), body: FileBody::Missing });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(text) = file.text else {
+            return Ok(FileView { path: file.path, size: file.size, language: String::new(), body: FileBody::Binary });
+        };
+        // Highlighting a large file takes tens of milliseconds of a core.
+        let (path, size, truncated) = (file.path, file.size, file.truncated);
+        tokio::task::spawn_blocking(move || {
+            let drawn = crate::render::highlight(&path, &text);
+            let language = crate::render::language_of(&path).to_owned();
+            let body = FileBody::Text { lines: drawn.lines, truncated: truncated || drawn.truncated };
+            FileView { path, size, language, body }
+        })
+        .await
+        .map_err(|_| ApiError::internal("the file could not be drawn"))
+    }
+
+    async fn stop_command(&self, project: ProjectId, command: CommandId) -> Result<(), ApiError> {
+        self.sandbox.stop_command(&project, &command).await?;
+        Ok(())
+    }
+
+    async fn command_output(
+        &self,
+        project: ProjectId,
+        command: CommandId,
+        from: Option<u64>,
+    ) -> Result<LogSlice, ApiError> {
+        let from = from.map_or(LogFrom::Tail(OUTPUT_MAX), LogFrom::Offset);
+        Ok(self.sandbox.read_log(&project, &command, from, OUTPUT_MAX).await?)
+    }
+
+    async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
+        let RunsQuery { project, status, task } = query;
+        Ok(self.workflow.list(RunFilter { project, status, task, ..RunFilter::default() }).await?)
+    }
+
+    async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError> {
+        Ok(self.workflow.get(&run).await?)
+    }
+
+    async fn cancel_run(&self, run: RunId) -> Result<(), ApiError> {
+        Ok(self.workflow.cancel(&run).await?)
+    }
+
+    async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError> {
+        Ok(self.workflow.replay(&run).await?)
+    }
+}

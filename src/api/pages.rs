@@ -1,0 +1,277 @@
+//! The pages: each handler gathers a [`PageData`], the interface draws it, and this module sends it with its policy.
+
+use super::AppState;
+use super::error::{Failure, Path, Query};
+use super::guard::{self, cookie, local_path};
+use crate::domain::{ApiError, CommandId, OutputWindow, ProjectId, ProjectState, RunId};
+use crate::sandbox::LogFrom;
+use crate::sandbox::provider::CheckState;
+use crate::server_fns::Backend as _;
+use crate::ui::{Check, Layout, PageData, ProjectPage, RunsQuery, SettingsPage, ShellOptions, Theme, shell};
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use leptos::nonce::Nonce;
+use serde::Deserialize;
+use std::net::SocketAddr;
+
+/// Output of one command that comes with the workbench, and of all together, in bytes.
+const TAIL: u64 = 64 * 1024;
+const TAILS: u64 = 256 * 1024;
+
+/// `GET /`
+pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let page = async {
+        let projects = app.services.store.events().projects().await?;
+        let (models, samples) = (app.models.options().await, app.models.samples());
+        Ok(PageData::Home { projects, models, samples, demo: !app.services.config.model.configured })
+    };
+    answer(&app, &headers, page.await)
+}
+
+/// The query of the workbench.
+#[derive(Debug, Default, Deserialize)]
+pub struct ProjectQuery {
+    /// A file to show in Code.
+    file: Option<String>,
+}
+
+/// `GET /p/{project}`
+pub async fn project(
+    State(app): State<AppState>,
+    path: Result<Path<ProjectId>, Failure>,
+    query: Result<Query<ProjectQuery>, Failure>,
+    headers: HeaderMap,
+) -> Response {
+    let page = async {
+        let (Path(id), Query(query)) = (path?, query?);
+        workbench(&app, &headers, &id, query).await
+    };
+    answer(&app, &headers, page.await)
+}
+
+/// `GET /runs`
+pub async fn runs(
+    State(app): State<AppState>,
+    query: Result<Query<RunsQuery>, Failure>,
+    headers: HeaderMap,
+) -> Response {
+    let page = async {
+        let Query(query) = query?;
+        let runs = app.services.list_runs(query.clone()).await?;
+        Ok(PageData::Runs { runs, query })
+    };
+    answer(&app, &headers, page.await)
+}
+
+/// `GET /runs/{run}`
+pub async fn run(State(app): State<AppState>, path: Result<Path<RunId>, Failure>, headers: HeaderMap) -> Response {
+    let page = async {
+        let Path(id) = path?;
+        Ok(PageData::Run { detail: Box::new(app.services.workflow.get(&id).await?) })
+    };
+    answer(&app, &headers, page.await)
+}
+
+/// `GET /settings`
+pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let config = &app.services.config;
+    let checks = app.services.provider.doctor().await.into_iter().map(|check| {
+        let fix = check.fix.filter(|_| check.state != CheckState::Ok);
+        let detail = fix.map_or(check.detail.clone(), |fix| format!("{}. {fix}", check.detail));
+        Check { name: check.name, ok: check.state != CheckState::Failed, detail }
+    });
+    let page = SettingsPage {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model_endpoint: config.model.configured.then(|| endpoint_host(&config.model.base_url)),
+        default_model: app.models.default_model().await,
+        demo: !config.model.configured,
+        key_set: config.model.api_key.is_some(),
+        checks: checks.collect(),
+        preview_domain: config.server.preview_domain.clone(),
+    };
+    answer(&app, &headers, Ok(PageData::Settings(Box::new(page))))
+}
+
+/// Body of `POST /new`.
+#[derive(Debug, Deserialize)]
+pub struct NewProject {
+    prompt: String,
+    model: Option<String>,
+}
+
+/// `POST /new`: the home page's form without JavaScript.
+pub async fn new_project(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    form: Result<Form<NewProject>, FormRejection>,
+) -> Response {
+    let created = async {
+        let Form(form) = form.map_err(form_failure)?;
+        let model = form.model.filter(|model| !model.is_empty());
+        let (id, _) = app.services.create_project(None, Some(&form.prompt), model.as_deref()).await?;
+        Ok::<_, Failure>(id)
+    };
+    match created.await {
+        Ok(id) => Redirect::to(&format!("/p/{id}")).into_response(),
+        Err(error) => failure(&app, &headers, error),
+    }
+}
+
+/// The query of `GET /login`.
+#[derive(Debug, Default, Deserialize)]
+pub struct LoginQuery {
+    #[serde(default)]
+    next: String,
+}
+
+/// `GET /login`
+pub async fn login(
+    State(app): State<AppState>,
+    query: Result<Query<LoginQuery>, Failure>,
+    headers: HeaderMap,
+) -> Response {
+    let next = query.map(|Query(query)| query.next).unwrap_or_default();
+    let next = local_path(&next).to_owned();
+    if !app.guard.needs_token() {
+        return Redirect::to(&next).into_response();
+    }
+    answer(&app, &headers, Ok(PageData::Login { next }))
+}
+
+/// Body of `POST /login`.
+#[derive(Deserialize)]
+pub struct SignIn {
+    token: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /login`: checks the token, sets the cookie and leads on.
+pub async fn sign_in(
+    State(app): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    form: Result<Form<SignIn>, FormRejection>,
+) -> Response {
+    let https = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let checked = form
+        .map_err(form_failure)
+        .and_then(|Form(form)| Ok((app.guard.sign_in(peer.ip(), &form.token, https)?, form.next)));
+    match checked {
+        Ok((set, next)) => ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response(),
+        Err(error) => failure(&app, &headers, error),
+    }
+}
+
+/// Any failure, as a page for a person and as JSON for a program.
+pub fn failure(app: &AppState, headers: &HeaderMap, failure: Failure) -> Response {
+    let html = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"));
+    if !html {
+        return failure.into_response();
+    }
+    let (status, error) = failure.identified();
+    let page = PageData::Error { error, status: status.as_u16() };
+    (status, draw(app, headers, page)).into_response()
+}
+
+fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData, Failure>) -> Response {
+    match page {
+        Ok(page) => draw(app, headers, page),
+        Err(error) => failure(app, headers, error),
+    }
+}
+
+/// Draws a page under a nonce of its own.
+fn draw(app: &AppState, headers: &HeaderMap, page: PageData) -> Response {
+    let nonce = Nonce::new();
+    let assets = app.site.assets();
+    let options = ShellOptions {
+        nonce: &nonce,
+        assets: &assets,
+        theme: Theme::from_cookie(cookie(headers, Theme::COOKIE).unwrap_or_default()),
+        reload_script: app.site.reload().map(|(script, _)| script),
+    };
+    let html = shell(page, &options);
+    let reload_port = app.site.reload().map(|(_, port)| port);
+    let policy = guard::page_policy(&nonce, &app.services.config.server.preview_domain, reload_port);
+    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match HeaderValue::from_str(&policy) {
+        Ok(policy) => {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        // Without its own policy the page gets the guard's, which lets nothing run: safe, and seen at once.
+        Err(error) => tracing::error!(%error, "the preview domain does not fit into a header"),
+    }
+    response
+}
+
+async fn workbench(
+    app: &AppState,
+    headers: &HeaderMap,
+    id: &ProjectId,
+    query: ProjectQuery,
+) -> Result<PageData, Failure> {
+    let services = &app.services;
+    let state = services.store.events().state(id).await?;
+    // A tree that cannot be read leaves the rest of the page useful; Code shows the error when it asks again.
+    let files = services.sandbox.list_files(id).await.unwrap_or_default();
+    let open_file = match query.file {
+        Some(path) => Some(services.open_file(id.clone(), path).await?),
+        None => None,
+    };
+    let model = match state.messages.iter().rev().find_map(|message| message.model.as_ref()) {
+        Some(model) => model.id.clone(),
+        None => app.models.default_model().await,
+    };
+    Ok(PageData::Project(Box::new(ProjectPage {
+        outputs: tails(app, &state).await,
+        files,
+        models: app.models.options().await,
+        model,
+        layout: Layout::from_cookie(cookie(headers, Layout::COOKIE).unwrap_or_default()),
+        open_file,
+        state: ProjectState::clone(&state),
+    })))
+}
+
+/// Ends of outputs, the latest commands first, as far as they fit.
+async fn tails(app: &AppState, state: &ProjectState) -> Vec<OutputWindow> {
+    let mut left = TAILS;
+    let mut windows = Vec::new();
+    let commands: Vec<&CommandId> = state.commands.iter().rev().map(|command| &command.id).collect();
+    for command in commands {
+        if left == 0 {
+            break;
+        }
+        let most = left.min(TAIL);
+        // Output of an old command may be gone.
+        let tail = app.services.sandbox.read_log(&state.id, command, LogFrom::Tail(most), most).await;
+        if let Ok(slice) = tail {
+            left = left.saturating_sub(slice.end.saturating_sub(slice.start));
+            let command = command.clone();
+            windows.push(OutputWindow { command, start: slice.start, end: slice.end, text: slice.text });
+        }
+    }
+    windows.reverse();
+    windows
+}
+
+fn form_failure(rejection: FormRejection) -> Failure {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        super::error::too_large()
+    } else {
+        ApiError::invalid(rejection.body_text()).into()
+    }
+}
+
+fn endpoint_host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    // A URL may carry a user and password; they are not shown.
+    authority.rsplit('@').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,104 @@
+//! Every route of the server, and the layers around them.
+
+use super::error::Failure;
+use super::{AppState, guard, metrics, models, observe, openapi, pages, preview, projects, runs, sandboxes, site, sse};
+use crate::domain::ApiError;
+use crate::server_fns::Backend;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use leptos::prelude::provide_context;
+use std::sync::Arc;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
+
+/// Routes for programs; `openapi.json` documents each of them.
+fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
+    vec![
+        ("/api/projects", get(projects::list).post(projects::create)),
+        ("/api/projects/{project}", get(projects::get).delete(projects::delete)),
+        ("/api/projects/{project}/messages", post(projects::send)),
+        ("/api/projects/{project}/stop", post(projects::stop)),
+        ("/api/projects/{project}/retry", post(projects::retry)),
+        ("/api/projects/{project}/events", get(sse::events)),
+        ("/api/projects/{project}/archive", get(projects::archive)),
+        ("/api/sandboxes/{sandbox}", get(sandboxes::get)),
+        ("/api/sandboxes/{sandbox}/files", get(sandboxes::files)),
+        ("/api/sandboxes/{sandbox}/cmds/{command}", get(sandboxes::command)),
+        ("/api/sandboxes/{sandbox}/cmds/{command}/logs", get(sandboxes::logs)),
+        ("/api/runs", get(runs::list)),
+        ("/api/runs/{run}", get(runs::get)),
+        ("/api/runs/{run}/cancel", post(runs::cancel)),
+        ("/api/runs/{run}/replay", post(runs::replay)),
+        ("/api/models", get(models::list)),
+        ("/api/openapi.json", get(openapi::document)),
+        ("/healthz", get(metrics::healthz)),
+        ("/readyz", get(metrics::readyz)),
+        ("/metrics", get(metrics::metrics)),
+    ]
+}
+
+/// The paths of the routes for programs.
+pub fn program_paths() -> impl Iterator<Item = &'static str> {
+    program_routes().into_iter().map(|(path, _)| path)
+}
+
+/// Routes for people.
+fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
+    vec![
+        ("/", get(pages::home)),
+        ("/new", post(pages::new_project)),
+        ("/p/{project}", get(pages::project)),
+        ("/runs", get(pages::runs)),
+        ("/runs/{run}", get(pages::run)),
+        ("/settings", get(pages::settings)),
+        ("/login", get(pages::login).post(pages::sign_in)),
+        ("/api/fn/{name}", post(server_fn)),
+    ]
+}
+
+/// The whole server. Layers below are listed from the innermost out: a request meets the last one first.
+pub fn router(app: AppState) -> Router {
+    let routes = program_routes().into_iter().chain(page_routes());
+    routes
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fallback(site::file_or_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(super::BODY_LIMIT))
+        .layer(compression())
+        .layer(from_fn_with_state(Arc::clone(&app.guard), guard::guard))
+        .layer(from_fn_with_state(app.clone(), preview::dispatch))
+        .layer(from_fn(observe::observe))
+        .with_state(app)
+}
+
+/// Only what is sent in one piece: the layer polls a stream again after its end, which not every stream survives.
+fn compression() -> CompressionLayer<impl tower_http::compression::Predicate> {
+    let whole = SizeAbove::new(1024)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::const_new("application/octet-stream"))
+        .and(NotForContentType::const_new("application/x-ndjson"))
+        .and(NotForContentType::const_new("application/wasm"))
+        .and(NotForContentType::const_new("application/zip"));
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(whole)
+}
+
+async fn method_not_allowed() -> Failure {
+    Failure::with_status(StatusCode::METHOD_NOT_ALLOWED, ApiError::invalid("this address does not take that method"))
+}
+
+/// Calls from the interface.
+async fn server_fn(State(app): State<AppState>, request: Request) -> Response {
+    let known = leptos::server_fn::axum::server_fn_paths().any(|(path, _)| path == request.uri().path());
+    if !known {
+        return Failure::from(ApiError::not_found("there is no such call; reload the page")).into_response();
+    }
+    let backend: Arc<dyn Backend> = Arc::new(app.services.clone());
+    let context = move || provide_context(Arc::clone(&backend));
+    leptos_axum::handle_server_fns_with_context(context, request).await.into_response()
+}

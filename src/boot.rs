@@ -1,0 +1,221 @@
+//! Starts the server's parts in order and stops them in order; `main`, the command line and the tests all use it.
+//!
+//! Owns the listener and the order of start and stop. It must not hold behaviour of its own.
+
+use crate::agent::{Agent, AgentDeps, turn_task};
+use crate::api::{AppState, router};
+use crate::config::{Config, ServerConfig};
+use crate::domain::ApiError;
+use crate::llm::{Catalog, DemoServer, StreamLimits};
+use crate::sandbox::egress::Egress;
+use crate::sandbox::local::LocalProvider;
+use crate::sandbox::preview::PreviewProxy;
+use crate::sandbox::provider::{HostTool, Provider};
+use crate::sandbox::{PreviewAddress, SandboxError, Service};
+use crate::services::Services;
+use crate::store::{Store, StoreError};
+use crate::tools::RunCommandLimits;
+use crate::workflow::{Workflow, WorkflowError, WorkflowOptions, tasks};
+use axum::serve::ListenerExt as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Stopping takes at most so long; what has not ended then is cut off.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Task runs get so long to end by themselves; the rest is resumed at the next start.
+const RUNS_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the server cannot start, with the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Something else listens on the address.
+    #[error("{0} is already in use. Stop the program that uses it, or choose another address with --addr.")]
+    AddressInUse(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {reason}. Choose another address with --addr.")]
+    Address {
+        /// The address.
+        addr: SocketAddr,
+        /// The operating system's words.
+        reason: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record of earlier sandboxes cannot be brought up to date.
+    #[error("cannot take up the sandboxes of the last start: {0}")]
+    Sandbox(#[from] SandboxError),
+    /// The record of earlier runs cannot be brought up to date.
+    #[error("cannot take up the runs of the last start: {0}")]
+    Workflow(#[from] WorkflowError),
+    /// Turns that were cut off cannot be ended.
+    #[error("cannot take up the conversations of the last start: {0}")]
+    Agent(ApiError),
+    /// The demo model's own server does not start.
+    #[error("cannot start the demo model: {0}")]
+    Demo(std::io::Error),
+}
+
+/// A running server.
+pub struct App {
+    services: Services,
+    addr: SocketAddr,
+    demo: DemoServer,
+    preview: PreviewProxy,
+    egress: Option<Egress>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    server: JoinHandle<()>,
+}
+
+impl App {
+    /// Starts everything; requests are answered when it returns.
+    pub async fn start(config: Config) -> Result<Self, BootError> {
+        let (provider, egress) = local_provider(&config);
+        Self::assemble(config, provider, Some(egress)).await
+    }
+
+    /// The same over another way to make sandboxes.
+    pub async fn start_over(config: Config, provider: Arc<dyn Provider>) -> Result<Self, BootError> {
+        Self::assemble(config, provider, None).await
+    }
+
+    async fn assemble(
+        mut config: Config,
+        provider: Arc<dyn Provider>,
+        egress: Option<Egress>,
+    ) -> Result<Self, BootError> {
+        let listener = listen(config.server.addr).await?;
+        let addr = listener.local_addr().map_err(|reason| BootError::Address { addr: config.server.addr, reason })?;
+        config.server.addr = addr;
+        let config = Arc::new(config);
+        let (store, host_tools) =
+            tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
+        let store = store?;
+        let demo = DemoServer::start().await.map_err(BootError::Demo)?;
+        let services = services(config, store, provider, &demo, host_tools);
+        services.sandbox.boot().await?;
+        services.workflow.boot().await?;
+        services.agent.recover().await.map_err(BootError::Agent)?;
+
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());
+        let state = AppState::new(services.clone(), preview.clone(), shutdown.clone(), tasks.clone());
+        let server = tokio::spawn(serve(listener, state, shutdown.clone()));
+        Ok(Self { services, addr, demo, preview, egress, shutdown, tasks, server })
+    }
+
+    /// The parts.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Where it listens, with the port that was chosen if the configured one was 0.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address for a browser on this machine.
+    pub fn url(&self) -> String {
+        let ip = self.addr.ip();
+        if ip.is_loopback() || ip.is_unspecified() {
+            format!("http://localhost:{}", self.addr.port())
+        } else {
+            format!("http://{}", self.addr)
+        }
+    }
+
+    /// Ends streams, finishes what is being answered, leaves runs resumable, puts sandboxes to sleep and closes the
+    /// store; at most ten seconds.
+    pub async fn stop(self) {
+        let Self { services, demo, preview, egress, shutdown, tasks, server, .. } = self;
+        shutdown.cancel();
+        tasks.close();
+        let abort = server.abort_handle();
+        let orderly = async {
+            services.workflow.shutdown(RUNS_GRACE).await;
+            services.sandbox.shutdown().await;
+            preview.shutdown().await;
+            if let Some(egress) = &egress {
+                egress.shutdown().await;
+            }
+            demo.shutdown().await;
+            tasks.wait().await;
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the listener ended badly");
+            }
+        };
+        if tokio::time::timeout(STOP_DEADLINE, orderly).await.is_err() {
+            tracing::warn!("not everything ended in time; the rest is cut off");
+            abort.abort();
+        }
+        services.store.close().await;
+    }
+}
+
+/// Puts the parts together that need no request to come first.
+fn services(
+    config: Arc<Config>,
+    store: Store,
+    provider: Arc<dyn Provider>,
+    demo: &DemoServer,
+    host_tools: Vec<HostTool>,
+) -> Services {
+    let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
+    let sandbox = Service::new(
+        config.sandbox.clone(),
+        preview_address(&config.server),
+        Arc::clone(&provider),
+        store.clone(),
+        config.server.data_dir.clone(),
+    );
+    let workflow = Workflow::new(&store, WorkflowOptions::default());
+    tasks::register(&workflow, &sandbox, store.events());
+    let limits = RunCommandLimits { default: config.sandbox.command_timeout };
+    let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
+    workflow.register(turn_task(deps.clone()));
+    let agent = Agent::new(deps, workflow.clone());
+    Services { store, workflow, sandbox, agent, catalog, provider, config }
+}
+
+/// Sandboxes on this machine, and their way out.
+pub fn local_provider(config: &Config) -> (Arc<dyn Provider>, Egress) {
+    let egress = Egress::of_this_host();
+    let hook = Arc::new(egress.clone());
+    (Arc::new(LocalProvider::new(config.sandbox.clone(), config.server.data_dir.clone(), hook)), egress)
+}
+
+/// The provider asks each toolchain for its version, which blocks for a moment.
+async fn look_at_host_tools(provider: Arc<dyn Provider>) -> Vec<HostTool> {
+    tokio::task::spawn_blocking(move || provider.tools()).await.unwrap_or_default()
+}
+
+async fn listen(addr: SocketAddr) -> Result<TcpListener, BootError> {
+    TcpListener::bind(addr).await.map_err(|reason| match reason.kind() {
+        std::io::ErrorKind::AddrInUse => BootError::AddressInUse(addr),
+        _ => BootError::Address { addr, reason },
+    })
+}
+
+async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
+    // Without it a small write waits for the acknowledgement of the last: 40 ms on every event.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the listener failed");
+    }
+}
+
+fn preview_address(config: &ServerConfig) -> PreviewAddress {
+    PreviewAddress { scheme: "http".to_owned(), domain: config.preview_domain.clone(), port: config.addr.port() }
+}

@@ -1,0 +1,104 @@
+//! The server's parts, put together: what a request handler or a server function may call.
+//!
+//! Owns the few operations that need more than one part. It must not know HTTP or pages.
+
+use crate::agent::{Agent, check_message};
+use crate::config::Config;
+use crate::domain::{ApiError, MessageId, ProjectId};
+use crate::llm::Catalog;
+use crate::sandbox::Service;
+use crate::sandbox::provider::Provider;
+use crate::store::Store;
+use crate::workflow::Workflow;
+use std::sync::Arc;
+
+/// Characters of a project's name taken from its first prompt.
+const NAME_CHARS: usize = 60;
+
+/// Every part a caller may use. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// Projects, events, transcripts.
+    pub store: Store,
+    /// Task runs.
+    pub workflow: Workflow,
+    /// Sandboxes.
+    pub sandbox: Service,
+    /// The agent.
+    pub agent: Agent,
+    /// Models to choose from.
+    pub catalog: Catalog,
+    /// How sandboxes are made.
+    pub provider: Arc<dyn Provider>,
+    /// What a person has set.
+    pub config: Arc<Config>,
+}
+
+impl Services {
+    /// Creates a project and, if there is a prompt, sends it as the first message.
+    pub async fn create_project(
+        &self,
+        name: Option<&str>,
+        prompt: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<(ProjectId, Option<MessageId>), ApiError> {
+        let prompt = prompt.map(check_message).transpose()?;
+        let name = name.or(prompt).map(title).filter(|name| !name.is_empty()).unwrap_or_else(|| "Untitled".to_owned());
+        let id = self.store.events().create_project(&name).await?;
+        let Some(prompt) = prompt else { return Ok((id, None)) };
+        match self.agent.send(&id, prompt, model).await {
+            Ok(message) => Ok((id, Some(message))),
+            Err(error) => {
+                // The prompt was not accepted (an unknown model), so nobody asked for an empty project.
+                self.store.events().delete_project(&id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a message; it is answered at once or after the running turn.
+    pub async fn send_message(
+        &self,
+        project: &ProjectId,
+        text: &str,
+        model: Option<&str>,
+    ) -> Result<MessageId, ApiError> {
+        self.agent.send(project, text, model).await
+    }
+
+    /// Deletes a project with its sandbox, files and runs.
+    pub async fn delete_project(&self, id: &ProjectId) -> Result<(), ApiError> {
+        self.store.events().state(id).await?;
+        // Stopping an idle agent is an error only here, where it does not matter: the project goes either way.
+        if let Err(error) = self.agent.stop(id).await {
+            tracing::debug!(project = %id, %error, "nothing to stop before deleting");
+        }
+        self.sandbox.delete(id).await?;
+        self.store.events().delete_project(id).await?;
+        Ok(())
+    }
+}
+
+/// The first line with words, cut at a word's end.
+fn title(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line: String = line.chars().filter(|c| !c.is_control()).collect();
+    if line.chars().count() <= NAME_CHARS {
+        return line;
+    }
+    let cut: String = line.chars().take(NAME_CHARS).collect();
+    let words = cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words);
+    format!("{}…", words.trim_end_matches([',', '.', ':', ';']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_named_after_the_first_line() {
+        assert_eq!(title("\n A todo app\nwith more"), "A todo app");
+        let long = title("A booking page for a small yoga studio with a calendar, a form and a list of classes");
+        assert_eq!(long, "A booking page for a small yoga studio with a calendar, a…");
+    }
+}

@@ -1,0 +1,93 @@
+//! Where settings come from and which wins.
+
+use sandcastle::config::{Config, Overrides, Sources};
+use std::path::Path;
+
+fn sources(env: &[(&str, &str)], toml: &str) -> Sources {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Sources {
+        overrides: Overrides { data_dir: Some("/data".into()), ..Overrides::default() },
+        env: env.collect(),
+        file: Some(("Leptos.toml".into(), toml.to_owned())),
+    }
+}
+
+fn resolve(env: &[(&str, &str)], toml: &str) -> Config {
+    Config::resolve(&sources(env, toml)).unwrap()
+}
+
+fn refused(env: &[(&str, &str)], toml: &str) -> String {
+    Config::resolve(&sources(env, toml)).unwrap_err().to_string()
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let toml = "[server]\naddr = \"127.0.0.1:1\"\n[sandbox]\nmemory-mib = 100\n";
+    assert_eq!(resolve(&[], toml).server.addr.port(), 1);
+    let env = [("SANDCASTLE_ADDR", "127.0.0.1:2"), ("SANDCASTLE_MEMORY_MIB", "200")];
+    let config = resolve(&env, toml);
+    assert_eq!((config.server.addr.port(), config.sandbox.memory_mib), (2, 200));
+    let mut sources = sources(&env, toml);
+    sources.overrides.addr = Some(([127, 0, 0, 1], 3).into());
+    assert_eq!(Config::resolve(&sources).unwrap().server.addr.port(), 3);
+}
+
+#[test]
+fn the_environment_wins_over_env_local_and_that_over_env() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(".env"), "A=1\nB=1\nC=1\n").unwrap();
+    std::fs::write(dir.path().join(".env.local"), "export B='2'\nC=2 # two\n").unwrap();
+    let vars = [("C".into(), "3".into())].into_iter();
+    let sources = Sources::read(Overrides::default(), dir.path(), vars).unwrap();
+    let values: Vec<&str> = sources.env.values().map(String::as_str).collect();
+    assert_eq!(values, ["1", "2", "3"]);
+    let missing = Overrides { config: Some("/no/such.toml".into()), ..Overrides::default() };
+    let error = Sources::read(missing, dir.path(), std::iter::empty()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /no/such.toml: there is no such file");
+}
+
+#[test]
+fn a_key_goes_only_to_the_provider_it_belongs_to() {
+    let none = resolve(&[], "").model;
+    assert!(!none.configured && none.api_key.is_none());
+    let gateway = resolve(&[("AI_GATEWAY_API_KEY", "k"), ("OPENAI_API_KEY", "o")], "").model;
+    assert_eq!(gateway.base_url, "https://ai-gateway.vercel.sh/v1");
+    assert_eq!(gateway.api_key.unwrap().expose(), "k");
+    let openai = resolve(&[("OPENAI_API_KEY", "o")], "").model;
+    assert_eq!((openai.base_url.as_str(), openai.configured), ("https://api.openai.com/v1", true));
+    let local = resolve(&[("AI_GATEWAY_BASE_URL", "http://127.0.0.1:11434/v1/"), ("OPENAI_API_KEY", "o")], "").model;
+    assert_eq!((local.base_url.as_str(), local.api_key), ("http://127.0.0.1:11434/v1", None));
+    assert_eq!(resolve(&[("AI_GATEWAY_API_KEY", "")], "").model.configured, false);
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_what_is_expected() {
+    assert!(refused(&[], "[server]\nadr = \"x\"\n").contains("unknown field `adr`"));
+    assert!(refused(&[], "[servers]\n").contains("unknown field `servers`"));
+    assert!(refused(&[("SANDCASTLE_ADDR", "nonsense")], "").starts_with("SANDCASTLE_ADDR: \"nonsense\""));
+    assert!(refused(&[("SANDCASTLE_MEMORY_MIB", "1")], "").contains("not between 64 and"));
+    assert!(refused(&[("AI_GATEWAY_BASE_URL", "ftp://x")], "").starts_with("AI_GATEWAY_BASE_URL"));
+    assert!(refused(&[("SANDCASTLE_PREVIEW_DOMAIN", "http://x")], "").contains("bare domain"));
+}
+
+#[test]
+fn an_address_others_can_reach_needs_a_token() {
+    let error = refused(&[("SANDCASTLE_ADDR", "0.0.0.0:3000")], "");
+    assert!(error.contains("SANDCASTLE_ACCESS_TOKEN") && error.contains("openssl rand"), "{error}");
+    assert!(refused(&[("SANDCASTLE_ACCESS_TOKEN", "short")], "").contains("too short"));
+    let open = [("SANDCASTLE_ADDR", "0.0.0.0:3000"), ("SANDCASTLE_ACCESS_TOKEN", "long enough to use")];
+    assert!(resolve(&open, "").server.access_token.is_some());
+}
+
+#[test]
+fn the_file_in_the_repository_is_valid_and_agrees_with_the_build() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("Leptos.toml")).unwrap();
+    resolve(&[], &text);
+    let runtime: toml::Table = text.parse().unwrap();
+    let build: toml::Table = std::fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let leptos = |table: &toml::Table| table["package"]["metadata"]["leptos"].as_table().unwrap().clone();
+    for (key, value) in leptos(&runtime) {
+        assert_eq!(leptos(&build).get(&key), Some(&value), "{key}");
+    }
+}

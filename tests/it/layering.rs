@@ -1,0 +1,79 @@
+//! The folders depend on each other in one direction only.
+
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+/// Lines of code that mention one of the words.
+fn mentions(folder: &str, words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in sources(folder) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if words.iter().any(|word| code.contains(word)) {
+                found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_below_the_edges_knows_leptos_or_axum() {
+    for folder in ["domain", "store", "sandbox", "workflow", "tools", "agent", "llm", "config"] {
+        let found = mentions(folder, &["leptos::", "axum::", "use leptos", "use axum", "leptos_axum"]);
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+}
+
+#[test]
+fn each_folder_uses_only_those_below_it() {
+    let above: [(&str, &[&str]); 9] = [
+        (
+            "domain",
+            &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "tokio", "sqlx"],
+        ),
+        ("config", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "tokio"]),
+        ("store", &["crate::sandbox", "crate::workflow", "crate::agent", "crate::tools", "crate::llm"]),
+        ("sandbox", &["crate::workflow", "crate::agent", "crate::tools", "crate::llm"]),
+        ("workflow", &["crate::agent", "crate::tools", "crate::llm"]),
+        ("tools", &["crate::agent", "crate::llm::openai", "crate::llm::demo", "crate::sandbox::Service"]),
+        ("llm", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent"]),
+        ("agent", &["crate::sandbox::Service"]),
+        ("ui", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "crate::services"]),
+    ];
+    let edges = ["crate::api", "crate::server_fns", "crate::boot", "crate::cli", "crate::services"];
+    for (folder, words) in above {
+        let allowed_edges = if folder == "ui" { &edges[..1] } else { &edges[..] };
+        let found = mentions(folder, &[words, allowed_edges].concat());
+        assert!(found.is_empty(), "{folder} reaches up:\n{}", found.join("\n"));
+    }
+}
+
+#[test]
+fn modules_are_gated_only_where_both_sides_meet() {
+    let allowed = ["lib.rs", "server_fns", "transport.rs"];
+    let found: Vec<String> = mentions("", &["cfg(feature", "cfg_attr(feature"])
+        .into_iter()
+        .filter(|line| !allowed.iter().any(|place| line.contains(place)))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_code_is_left_for_later() {
+    let found = mentions("", &["todo!(", "unimplemented!(", "dbg!(", "#[allow(", "#![allow("]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
