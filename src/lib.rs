@@ -29,9 +29,6 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "ssr")]
 pub mod tools;
-pub mod store;
-#[cfg(feature = "ssr")]
-pub mod telemetry;
 pub mod ui;
 #[cfg(feature = "ssr")]
 pub mod workflow;

@@ -54,7 +54,7 @@ impl Backend for Services {
         Services::delete_project(self, &project).await
     }
 
-    async fn project_state(&self, project: ProjectId) -> Result<ProjectState, ApiError> {
+    async fn fetch_state(&self, project: ProjectId) -> Result<ProjectState, ApiError> {
         Ok(ProjectState::clone(&*self.store.events().state(&project).await?))
     }
 
