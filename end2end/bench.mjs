@@ -73,8 +73,10 @@ async function start(page, prompt, open = true) {
   await page.locator('html[data-hydrated]').waitFor({ state: 'attached' });
 }
 
+/** Until the newest message is a finished answer. */
 async function idle(page) {
-  await page.getByRole('button', { name: 'Stop', exact: true }).waitFor({ state: 'hidden', timeout: 60_000 });
+  const newest = page.getByRole('log').getByRole('article').last();
+  await newest.filter({ hasText: /Done in/ }).waitFor({ timeout: 60_000 });
 }
 
 async function repeat(count, measure) {

@@ -41,18 +41,20 @@ test('Stop ends a turn at once, and the next message is answered', async ({ page
   }
 });
 
-test('a message sent while the agent works is answered next', async ({ page }) => {
-  const model = await FakeModel.start(neverEnds('First'), says('Answer to the second.'));
+test('a message sent while the agent works waits for it, and Stop does not lose it', async ({ page }) => {
+  const model = await FakeModel.start(neverEnds('First'), says('Answer to what waited.'));
   const server = await Server.start(model.env);
   try {
     const workbench = new Workbench(page, server.baseURL);
     await workbench.ask('First');
     await expect(workbench.stopButton).toBeVisible();
     await workbench.send('Second');
+    await expect(workbench.stopButton, 'sending does not stop the turn').toBeVisible();
     await workbench.stopButton.click();
-    await workbench.settled();
+    await expect(workbench.stopButton).toBeHidden();
     await workbench.send('Third');
-    await expect(workbench.conversation).toContainText('Answer to the second.');
+    await expect(workbench.conversation).toContainText('Answer to what waited.');
+    await workbench.settled();
   } finally {
     await server.stop();
     await model.stop();

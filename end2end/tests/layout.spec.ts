@@ -7,18 +7,18 @@ test.describe('on a phone', () => {
     await workbench.open('/');
     expect(await sideways(page)).toBe(0);
     await workbench.askSample(/./);
-    await expect(workbench.tab('Chat')).toHaveAttribute('aria-selected', 'true');
+    await expect(workbench.view('Chat')).toHaveAttribute('aria-current', 'page');
     await expect(workbench.composer).toBeInViewport();
     expect(await sideways(page)).toBe(0);
 
-    await workbench.tab('Preview').click();
+    await workbench.view('Preview').click();
     await workbench.appShown();
     await expect(workbench.composer).not.toBeInViewport();
     await workbench.clickInApp();
-    await workbench.tab('Code').click();
+    await workbench.view('Code').click();
     await expect(page.getByRole('tree')).toBeInViewport();
     expect(await sideways(page)).toBe(0);
-    await workbench.tab('Chat').click();
+    await workbench.view('Chat').click();
     await expect(workbench.composer).toBeInViewport();
   });
 });

@@ -60,9 +60,8 @@ fn answer(
             }
         }
         Request::KillAll {} => {
-            for shim in shims.values() {
-                signal_subtree(*shim, libc::SIGKILL);
-            }
+            // SAFETY: plain numbers. This is everything but init itself, in one step that no fork escapes.
+            unsafe { libc::kill(-1, libc::SIGKILL) };
         }
         Request::Sockets { id, v4, v6 } => {
             let sockets = make_sockets(v4, v6)?;
@@ -118,8 +117,19 @@ fn reap(control: BorrowedFd<'_>, shims: &mut HashMap<u32, libc::pid_t>) -> io::R
         let gone = shims.iter().find(|(_, shim)| **shim == pid).map(|(id, _)| *id);
         if let Some(id) = gone {
             shims.remove(&id);
+            kill_strays(shims);
             send(control, &Event::Gone { id }, &[])?;
         }
+    }
+}
+
+/// A shim ends after all its command started, unless something inside killed it. What it left behind is init's child
+/// now and could be reached by no signal request, so it ends too.
+fn kill_strays(shims: &HashMap<u32, libc::pid_t>) {
+    let known: HashSet<i32> = shims.values().copied().collect();
+    for stray in usage::children(1).difference(&known) {
+        signal_subtree(*stray, libc::SIGKILL);
+        kill_each(&HashSet::from([*stray]), libc::SIGKILL);
     }
 }
 

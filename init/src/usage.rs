@@ -34,6 +34,11 @@ pub fn measure() -> Usage {
     usage
 }
 
+/// The processes whose parent is `parent`.
+pub fn children(parent: i32) -> HashSet<i32> {
+    processes().filter(|process| process.parent == parent).map(|process| process.pid).collect()
+}
+
 /// All processes below `root`, without it.
 pub fn descendants(root: i32) -> HashSet<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();

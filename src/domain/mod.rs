@@ -11,6 +11,8 @@ mod ids;
 mod logs;
 mod run;
 mod state;
+#[cfg(test)]
+mod state_tests;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
 pub use error::{ApiError, ErrorCode};

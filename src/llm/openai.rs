@@ -20,6 +20,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Bytes of an answer in one piece that are read at most.
+const WHOLE_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a stream's beginning that are kept, to show what came when it is none.
+const START_KEPT: usize = 2048;
+
 /// Where a model is served.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -203,6 +208,8 @@ struct Reading {
     start: Vec<u8>,
     /// A body in one piece: the server ignored `stream`.
     whole: bool,
+    /// Whether `[DONE]` came.
+    done: bool,
 }
 
 impl Exchange {
@@ -243,7 +250,8 @@ impl Exchange {
                 match chunk {
                     Some(Ok(bytes)) => {
                         let url = self.client.url();
-                        let (events, done) = reading.take(&bytes, &url)?;
+                        let events = reading.take(&bytes, &url)?;
+                        let done = reading.done;
                         self.ready.extend(events.into_iter().map(Ok));
                         if done { self.complete() } else { Ok(()) }
                     }
@@ -287,17 +295,18 @@ impl Exchange {
             assembler: Assembler::default(),
             start: Vec::new(),
             whole,
+            done: false,
         }));
         Ok(())
     }
 
-    /// The body ended: hands out what is left and the whole answer.
+    /// The answer ended: hands out what is left and the whole.
     fn complete(&mut self) -> Result<(), ModelError> {
         let Phase::Read(mut reading) = std::mem::replace(&mut self.phase, Phase::Over) else { return Ok(()) };
         let url = self.client.url();
-        let (events, said_done) = reading.finish(&url)?;
+        let events = reading.finish(&url)?;
         self.ready.extend(events.into_iter().map(Ok));
-        if !said_done && !reading.whole && !reading.assembler.has_finished() {
+        if !reading.done && !reading.whole && !reading.assembler.has_finished() {
             // Neither a finish reason nor [DONE]: the answer was cut, and acting on half of it would be wrong.
             return Err(ModelError::Interrupted { message: "the stream ended early".to_owned() });
         }
@@ -327,65 +336,51 @@ impl Exchange {
 }
 
 impl Reading {
-    /// Takes bytes; returns events and whether `[DONE]` came.
-    fn take(&mut self, bytes: &[u8], url: &str) -> Result<(Vec<ModelEvent>, bool), ModelError> {
-        const WHOLE_MAX: usize = 16 * 1024 * 1024;
-        let keep = if self.whole { WHOLE_MAX } else { 2048 };
+    /// Takes bytes and returns what they add to the answer.
+    fn take(&mut self, bytes: &[u8], url: &str) -> Result<Vec<ModelEvent>, ModelError> {
+        let keep = if self.whole { WHOLE_MAX } else { START_KEPT };
         let room = keep.saturating_sub(self.start.len());
         self.start.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
-        if self.whole {
-            return Ok((Vec::new(), false));
-        }
-        let data = self
-            .decoder
-            .push(bytes)
-            .map_err(|_| ModelError::NotAModel { url: url.to_owned(), message: "an endless event".to_owned() })?;
         let mut out = Vec::new();
-        for data in data {
-            if self.event(&data, url, &mut out)? {
-                return Ok((out, true));
+        if !self.whole {
+            let endless = |_| ModelError::NotAModel { url: url.to_owned(), message: "an endless event".to_owned() };
+            for data in self.decoder.push(bytes).map_err(endless)? {
+                self.event(&data, url, &mut out)?;
             }
         }
-        Ok((out, false))
+        Ok(out)
     }
 
-    fn finish(&mut self, url: &str) -> Result<(Vec<ModelEvent>, bool), ModelError> {
+    /// What is left when the body has ended.
+    fn finish(&mut self, url: &str) -> Result<Vec<ModelEvent>, ModelError> {
         let mut out = Vec::new();
-        let mut done = false;
-        if self.whole {
-            let body = String::from_utf8_lossy(&self.start).into_owned();
-            self.event(&body, url, &mut out)?;
-        } else if let Some(data) = self.decoder.finish() {
-            done = self.event(&data, url, &mut out)?;
+        let rest =
+            if self.whole { Some(String::from_utf8_lossy(&self.start).into_owned()) } else { self.decoder.finish() };
+        if let Some(data) = rest {
+            self.event(&data, url, &mut out)?;
         }
         if self.assembler.is_empty() {
             let start = String::from_utf8_lossy(&self.start).into_owned();
             return Err(ModelError::NotAModel { url: url.to_owned(), message: what_came(&start) });
         }
-        Ok((out, done || self.done_seen()))
+        Ok(out)
     }
 
-    fn done_seen(&self) -> bool {
-        self.assembler.has_finished()
-    }
-
-    fn event(&mut self, data: &str, url: &str, out: &mut Vec<ModelEvent>) -> Result<bool, ModelError> {
+    fn event(&mut self, data: &str, url: &str, out: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
         let data = data.trim();
         if data == "[DONE]" {
-            return Ok(true);
+            self.done = true;
         }
-        if data.is_empty() {
-            return Ok(false);
+        if self.done || data.is_empty() {
+            return Ok(());
         }
         match serde_json::from_str::<Value>(data) {
-            Ok(chunk) => {
-                out.extend(self.assembler.chunk(&chunk)?);
-                Ok(false)
-            }
+            Ok(chunk) => out.extend(self.assembler.chunk(&chunk)?),
             // Once an answer is under way, a stray line of text is noise; before that it is the wrong server.
-            Err(_) if !self.assembler.is_empty() => Ok(false),
-            Err(_) => Err(ModelError::NotAModel { url: url.to_owned(), message: what_came(data) }),
+            Err(_) if !self.assembler.is_empty() => {}
+            Err(_) => return Err(ModelError::NotAModel { url: url.to_owned(), message: what_came(data) }),
         }
+        Ok(())
     }
 }
 

@@ -12,8 +12,6 @@ pub(super) struct SseDecoder {
     data: String,
     has_data: bool,
     after_cr: bool,
-    /// Whether any SSE field or comment was seen: a web page has none.
-    pub(super) recognised: bool,
 }
 
 /// The event grew over the limit.
@@ -67,9 +65,8 @@ impl SseDecoder {
                 }
                 self.data.push_str(value);
                 self.has_data = true;
-                self.recognised = true;
             }
-            "" | "event" | "id" | "retry" => self.recognised = true,
+            // Comments, `event`, `id`, `retry`: nothing of them matters here.
             _ => {}
         }
     }

@@ -97,27 +97,11 @@ impl Loaded {
         if writing.deleted {
             return Err(StoreError::not_found("project", id.as_str()));
         }
-        let mut transaction = db.writer.begin_with("BEGIN IMMEDIATE").await?;
-        if let Some(rider) = rider {
-            rider.write(&mut transaction).await?;
+        match (events.as_slice(), &folded, rider) {
+            // By far the most frequent append is one piece of text: a statement alone is a transaction.
+            ([event], None, None) => insert(&mut *db.writer.acquire().await?, &id, event).await?,
+            (_, _, rider) => write(db, &id, &events, folded.as_ref(), rider).await?,
         }
-        for event in &events {
-            sqlx::query("INSERT INTO events (project, seq, at, body) VALUES (?, ?, ?, ?)")
-                .bind(id.as_str())
-                .bind(event.seq.cast_signed())
-                .bind(event.at.cast_signed())
-                .bind(serde_json::to_string(&event.body)?)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        if let Some(folded) = &folded {
-            sqlx::query("UPDATE projects SET summary = ? WHERE id = ?")
-                .bind(serde_json::to_string(&folded.summary())?)
-                .bind(id.as_str())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
 
         let seq = self.fold(&events, folded);
         if seq.saturating_sub(writing.snapshot_seq) >= SNAPSHOT_EVERY {
@@ -167,6 +151,43 @@ impl Loaded {
         self.last.send_replace(seq);
         seq
     }
+}
+
+/// Writes the rider, the events and the project's line in a list together.
+async fn write(
+    db: &Db,
+    id: &ProjectId,
+    events: &[Event],
+    folded: Option<&ProjectState>,
+    rider: Option<Box<dyn Rider>>,
+) -> Result<(), StoreError> {
+    let mut transaction = db.writer.begin_with("BEGIN IMMEDIATE").await?;
+    if let Some(rider) = rider {
+        rider.write(&mut transaction).await?;
+    }
+    for event in events {
+        insert(&mut transaction, id, event).await?;
+    }
+    if let Some(folded) = folded {
+        sqlx::query("UPDATE projects SET summary = ? WHERE id = ?")
+            .bind(serde_json::to_string(&folded.summary())?)
+            .bind(id.as_str())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn insert(connection: &mut SqliteConnection, id: &ProjectId, event: &Event) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO events (project, seq, at, body) VALUES (?, ?, ?, ?)")
+        .bind(id.as_str())
+        .bind(event.seq.cast_signed())
+        .bind(event.at.cast_signed())
+        .bind(serde_json::to_string(&event.body)?)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Whether the event can change [`crate::domain::ProjectSummary`] in more than its time.

@@ -2,7 +2,7 @@
 
 use super::text::{OUTPUT_MAX, gist, last_lines, plain, tail};
 use super::{Job, Report, Tool, ToolError, args};
-use crate::domain::ProjectId;
+use crate::domain::{CommandExit, ProjectId};
 use crate::llm::ToolSpec;
 use serde_json::{Value, json};
 
@@ -35,12 +35,14 @@ impl Tool for ReadLogs {
         let lines = usize::try_from(lines).unwrap_or(usize::MAX);
         let input = json!({"project": project, "commandId": command, "tail": OUTPUT_MAX * 2});
         Ok(Job::new("output of a command", "readLogs", input, move |output| {
-            let text = output.get("text").or_else(|| output.get("output")).and_then(Value::as_str).unwrap_or_default();
-            let text = plain(text);
+            let text = plain(output.get("text").and_then(Value::as_str).unwrap_or_default());
             let shown = tail(last_lines(&text, lines), OUTPUT_MAX);
             let summary = gist(&shown).unwrap_or_else(|| "no output".to_owned());
-            let output = if shown.is_empty() { "(no output so far)".to_owned() } else { shown };
-            Ok(Report { summary, output, in_vain: false })
+            let exit: Option<CommandExit> =
+                output.get("exit").and_then(|exit| serde_json::from_value(exit.clone()).ok());
+            let state = exit.map_or_else(|| "still running".to_owned(), |exit| format!("ended: {}", exit.describe()));
+            let shown = if shown.is_empty() { "(no output so far)" } else { &shown };
+            Ok(Report { summary, output: format!("{state}\n{shown}"), in_vain: false })
         }))
     }
 }

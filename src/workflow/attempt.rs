@@ -149,7 +149,7 @@ async fn execute(workflow: &Workflow, run: &RunRecord, signals: &Signals) -> End
             None => std::future::pending().await,
         }
     };
-    let mut work = pin!(AssertUnwindSafe(task.run(ctx, run.payload.clone())).catch_unwind());
+    let mut work = pin!(AssertUnwindSafe(task.run(ctx, Value::clone(&run.payload))).catch_unwind());
     let cause = tokio::select! {
         biased;
         ended = &mut work => return ended.map_or(Ending::Panicked, Ending::Returned),

@@ -190,7 +190,7 @@ impl Workflow {
         self.submit(RunRequest {
             task: run.summary.task,
             title: run.summary.title,
-            payload: run.payload,
+            payload: Arc::unwrap_or_clone(run.payload),
             project: run.summary.project,
             lane: run.lane,
             max_duration: run.max_duration_ms.map(Duration::from_millis),
@@ -272,7 +272,7 @@ impl Workflow {
                 finished_at: None,
                 error: None,
             },
-            payload: request.payload,
+            payload: Arc::new(request.payload),
             output: None,
             error: None,
             idempotency_key: request.idempotency_key,

@@ -1,9 +1,12 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
+mod agent;
 mod config;
 mod egress;
+mod fake_model;
 mod host_provider;
 mod layering;
+mod llm;
 mod preview;
 mod rest_api;
 mod sandbox_local;

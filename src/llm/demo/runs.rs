@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 pub(super) struct Run {
     /// The app's name.
     pub title: String,
+    /// What it is built with, for instance `Next.js`; empty where that says nothing.
+    #[serde(default)]
+    pub stack: String,
     /// The prompt people are offered for it.
     pub prompt: String,
     /// Groups of words; a prompt that contains every word of a group means this app.
@@ -101,8 +104,24 @@ macro_rules! recording {
 }
 
 /// Every recording, in the order in which they are offered.
-const RECORDINGS: &[Embedded] =
-    &[recording!("board", ["server.mjs", "public/index.html", "public/style.css", "public/app.js"])];
+const RECORDINGS: &[Embedded] = &[
+    recording!("board", ["server.mjs", "public/index.html", "public/style.css", "public/app.js"]),
+    recording!(
+        "recipes",
+        [
+            "package.json",
+            "next.config.mjs",
+            "app/layout.js",
+            "app/page.js",
+            "app/globals.css",
+            "app/recipes.js",
+            "app/browser.js",
+            "app/browser.module.css",
+        ]
+    ),
+    recording!("dashboard", ["server.py", "app.py", "data.py", "charts.py", "style.css"]),
+    recording!("hello-go", ["go.mod", "main.go", "page.html"]),
+];
 
 /// A recording ready to be played.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use std::time::Instant;
 pub async fn run(shared: Arc<Shared>) -> Vec<Check> {
     let mut checks = vec![isolation(&shared).await, limits(&shared)];
     let looking = Arc::clone(&shared);
-    if let Ok(tools) = blocking(move || Ok(looking.toolchains().tools.clone())).await {
+    if let Ok(tools) = blocking(move || Ok(looking.toolchains().tools().to_vec())).await {
         for name in ["node", "npm", "python3", "git"] {
             let found = tools.iter().find(|tool| tool.name == name);
             checks.push(Check {

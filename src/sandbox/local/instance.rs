@@ -111,37 +111,48 @@ async fn live(
 
 async fn build(shared: Arc<Shared>, spec: SandboxSpec, tasks: TaskTracker) -> Result<(Arc<Inner>, Init), SandboxError> {
     let (preparing, id, files) = (Arc::clone(&shared), spec.id.clone(), spec.workspace.clone());
-    let (workspace, group) = blocking(move || {
+    let workspace = blocking(move || {
         preparing.toolchains();
-        let workspace = preparing.uids.prepare(&id, &files)?;
-        let group = preparing.cgroups.create(&id, &preparing.config);
-        group.map(|group| (workspace.clone(), group)).inspect_err(|_| preparing.uids.release(workspace.uid))
+        preparing.uids.prepare(&id, &files)
     })
     .await?;
-    let launched = launch(&shared, &spec, &workspace, group.as_ref()).await;
-    let Launched { link, init, egress } = launched.inspect_err(|_| shared.uids.release(workspace.uid))?;
-    let proc_dir = open_proc(init.pid).inspect_err(|_| shared.uids.release(workspace.uid))?;
+    let result = build_over(&shared, spec, &workspace, tasks).await;
+    result.inspect_err(|_| shared.uids.release(workspace.uid))
+}
+
+async fn build_over(
+    shared: &Arc<Shared>,
+    spec: SandboxSpec,
+    workspace: &Workspace,
+    tasks: TaskTracker,
+) -> Result<(Arc<Inner>, Init), SandboxError> {
+    let group = shared.cgroups.create(&spec.id, &shared.config)?;
+    let launched = launch(shared, &spec, workspace, group.as_ref()).await;
+    if let (Err(_), Some(group)) = (&launched, &group) {
+        group.remove().await;
+    }
+    let Launched { link, init, egress } = launched?;
     let mut environment = env::base(shared.toolchains());
     environment.extend(spec.env);
     let closed = CancellationToken::new();
-    shared.egress.attach(&spec.id, egress, closed.clone());
     let inner = Inner {
+        proc_dir: open_proc(init.pid)?,
         id: spec.id,
-        shared,
-        workspace,
+        shared: Arc::clone(shared),
+        workspace: workspace.clone(),
         env: environment,
         link,
-        proc_dir,
         group,
         state: Mutex::default(),
         next: AtomicU32::new(1),
         disk: AtomicU64::new(0),
         running: watched::Sender::new(0),
         stop: CancellationToken::new(),
-        closed,
+        closed: closed.clone(),
         death: Mutex::default(),
         tasks,
     };
+    shared.egress.attach(&inner.id, egress, closed);
     Ok((Arc::new(inner), init))
 }
 

@@ -73,7 +73,7 @@ impl LocalProvider {
 }
 
 impl Shared {
-    /// Looks at the host's toolchains; the first call runs their `--version` and takes a moment.
+    /// The host's toolchains; the first call looks for them and takes a moment.
     fn toolchains(&self) -> &Toolchains {
         self.toolchains.get_or_init(|| Toolchains::detect(&self.config.extra_mounts))
     }
@@ -139,7 +139,7 @@ impl Provider for LocalProvider {
     }
 
     fn tools(&self) -> Vec<HostTool> {
-        self.shared.toolchains().tools.clone()
+        self.shared.toolchains().tools().to_vec()
     }
 
     async fn start(&self, spec: SandboxSpec) -> Result<Arc<dyn Instance>, SandboxError> {

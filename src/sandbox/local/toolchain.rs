@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Files and folders of `/etc` that programs need and that hold no secrets.
@@ -70,49 +71,63 @@ const TOOLS: [(&str, &str); 21] = [
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the host offers to sandboxes.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Toolchains {
-    /// Programs usable inside.
-    pub tools: Vec<HostTool>,
     /// Folders for the sandbox's `PATH`, before the system's.
     pub path: Vec<PathBuf>,
     mounts: BTreeSet<PathBuf>,
+    found: Vec<Tool>,
+    tools: OnceLock<Vec<HostTool>>,
+}
+
+#[derive(Debug)]
+struct Tool {
+    name: &'static str,
+    flag: &'static str,
+    at: PathBuf,
 }
 
 impl Toolchains {
-    /// Looks along the server's `PATH`. Runs each found tool once for its version, all at the same time.
+    /// Looks along the server's `PATH`. Asks the three languages that version managers hide where they really are.
     pub fn detect(extra: &[PathBuf]) -> Self {
-        let path: Vec<PathBuf> =
-            std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
         let mut found = Self::default();
         found.mounts.extend(extra.iter().filter(|path| path.is_absolute() && path.exists()).cloned());
-        // A real installation has all of a toolchain's programs in its folder, so the three hosts come first.
-        let hosts = [
-            ("node", &["-p", "process.execPath"][..]),
-            ("python3", &["-c", "import sys; print(sys.base_prefix + '/bin/python3')"]),
-            ("rustc", &["--print", "sysroot"]),
+        let asked = [
+            ("node", &["-p", "process.execPath"][..], ""),
+            ("python3", &["-c", "import sys; print(sys.base_prefix)"], "bin/python3"),
+            ("rustc", &["--print", "sysroot"], "bin/rustc"),
         ];
-        for (name, ask) in hosts {
-            let real = which(&path, name).and_then(|at| first_line(&at, ask)).map(PathBuf::from);
-            let real = real.map(|real| if name == "rustc" { real.join("bin/rustc") } else { real });
-            if let Some(real) = real.filter(|real| real.is_absolute() && real.is_file()) {
+        let real = in_parallel(asked.map(|(name, ask, below)| {
+            let at = which(&path, name);
+            move || Some(Path::new(&first_line(&at?, ask)?).join(below))
+        }));
+        // A path joined with nothing gets a slash at its end.
+        for real in real.into_iter().flatten().map(|real| real.components().collect::<PathBuf>()) {
+            if real.is_absolute() && real.is_file() {
                 found.admit(&real);
             }
         }
-        found.tools = std::thread::scope(|scope| {
-            let asked: Vec<_> = TOOLS
-                .iter()
-                .filter_map(|(name, flag)| {
-                    let at = found.which_inside(&path, name)?;
-                    Some(scope.spawn(move || {
-                        let version = version(&first_line(&at, &[flag])?);
-                        Some(HostTool { name: (*name).to_owned(), version, path: at })
-                    }))
-                })
-                .collect();
-            asked.into_iter().filter_map(|tool| tool.join().ok().flatten()).collect()
-        });
+        for (name, flag) in TOOLS {
+            if let Some(at) = found.which_inside(&path, name) {
+                found.found.push(Tool { name, flag, at });
+            }
+        }
         found
+    }
+
+    /// Programs usable inside. The first call runs each once for its version, all at the same time.
+    pub fn tools(&self) -> &[HostTool] {
+        self.tools.get_or_init(|| {
+            let asked = self.found.iter().map(|tool| {
+                move || {
+                    let version = version(&first_line(&tool.at, &[tool.flag])?);
+                    Some(HostTool { name: tool.name.to_owned(), version, path: tool.at.clone() })
+                }
+            });
+            in_parallel(asked).into_iter().flatten().collect()
+        })
     }
 
     /// Mounts a program's installation, if it is not part of the system, and puts its folder on the `PATH`.
@@ -178,6 +193,13 @@ impl Toolchains {
         let mounts = kept.iter().map(|folder| Mount { source: bytes(folder), target: bytes(folder), writable: false });
         (mounts.collect(), links)
     }
+}
+
+fn in_parallel<T: Send>(work: impl IntoIterator<Item = impl FnOnce() -> Option<T> + Send>) -> Vec<Option<T>> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
+        running.into_iter().map(|work| work.join().ok().flatten()).collect()
+    })
 }
 
 fn bytes(path: &Path) -> super::wire::Text {

@@ -62,6 +62,11 @@ impl Fixture {
         self.live.spawn(ProcessConfig { cmd: "/bin/sh".to_owned(), args, ..Default::default() }).await.unwrap()
     }
 
+    /// By what limits are held.
+    pub fn provider_limits(&self) -> String {
+        self.provider.limits().mechanism
+    }
+
     /// Runs a shell line to its end.
     pub async fn sh(&self, line: &str) -> Outcome {
         finish(self.start(line).await).await

@@ -101,19 +101,26 @@ fn bare_exchange() -> Result<Duration> {
 fn long_conversation(client: &mut Client) -> Result<String> {
     let created = client.post("/api/projects", &json!({ "prompt": SMALL_TALK }))?;
     let id = created["id"].as_str().context("a created project has no id")?.to_owned();
-    for _ in 1..MESSAGES / 2 {
-        settled(client, &id)?;
-        client.post(&format!("/api/projects/{id}/messages"), &json!({ "text": SMALL_TALK }))?;
+    for answered in 1..=MESSAGES / 2 {
+        settled(client, &id, 2 * answered)?;
+        if answered < MESSAGES / 2 {
+            say(client, &id)?;
+        }
     }
-    settled(client, &id)?;
     Ok(id)
 }
 
-/// Waits until no turn runs.
-fn settled(client: &mut Client, id: &str) -> Result<()> {
+fn say(client: &mut Client, id: &str) -> Result<()> {
+    client.post(&format!("/api/projects/{id}/messages"), &json!({ "text": SMALL_TALK })).map(drop)
+}
+
+/// Waits until there are so many messages and no turn runs.
+fn settled(client: &mut Client, id: &str, messages: usize) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
-        if client.json(&format!("/api/projects/{id}"))?.get("turn").is_none_or(Value::is_null) {
+        let state = client.json(&format!("/api/projects/{id}"))?;
+        let count = state["messages"].as_array().map_or(0, Vec::len);
+        if count >= messages && state.get("turn").is_none_or(Value::is_null) {
             return Ok(());
         }
         thread::sleep(Duration::from_millis(10));
@@ -124,12 +131,12 @@ fn settled(client: &mut Client, id: &str) -> Result<()> {
 /// From sending a message to the first event about it on an open stream.
 fn first_event(addr: SocketAddr, client: &mut Client, id: &str) -> Result<Samples> {
     let mut taken = Vec::new();
-    for _ in 0..20 {
-        settled(client, id)?;
+    for round in 0..20 {
+        settled(client, id, MESSAGES + 2 * round)?;
         let seq = client.json(&format!("/api/projects/{id}"))?["seq"].as_u64().context("a project has no seq")?;
         let mut events = Client::connect(addr)?.subscribe(&format!("/api/projects/{id}/events?after={seq}"))?;
         let begun = Instant::now();
-        client.post(&format!("/api/projects/{id}/messages"), &json!({ "text": SMALL_TALK }))?;
+        say(client, id)?;
         events.next_data()?;
         taken.push(begun.elapsed());
     }

@@ -1,0 +1,234 @@
+//! Properties of the reducer that server and browser rely on: how events arrive must not matter.
+
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn message() -> impl Strategy<Value = MessageId> {
+    (0..4u8).prop_map(|n| MessageId::parse(format!("msg_{n}")).unwrap())
+}
+
+fn call() -> impl Strategy<Value = CallId> {
+    (0..4u8).prop_map(|n| CallId::parse(format!("call_{n}")).unwrap())
+}
+
+fn run() -> impl Strategy<Value = RunId> {
+    (0..4u8).prop_map(|n| RunId::parse(format!("run_{n}")).unwrap())
+}
+
+fn command() -> impl Strategy<Value = CommandId> {
+    (0..6u8).prop_map(|n| CommandId::parse(format!("cmd_{n}")).unwrap())
+}
+
+fn text() -> impl Strategy<Value = String> {
+    select(vec!["", "a", "é\n", "\u{1b}[1m", "two words", "\"}{\\", "\u{0}"]).prop_map(str::to_owned)
+}
+
+fn path() -> impl Strategy<Value = String> {
+    select(vec!["a.txt", "src/b.rs", ""]).prop_map(str::to_owned)
+}
+
+fn outcome() -> impl Strategy<Value = TurnOutcome> {
+    prop_oneof![
+        Just(TurnOutcome::Completed),
+        Just(TurnOutcome::Stopped),
+        any::<u32>().prop_map(|steps| TurnOutcome::StepLimit { steps }),
+        text().prop_map(|text| TurnOutcome::Failed { error: ApiError::invalid(text) }),
+    ]
+}
+
+fn sandbox() -> impl Strategy<Value = SandboxView> {
+    let phases = vec![SandboxPhase::Creating, SandboxPhase::Running, SandboxPhase::Asleep, SandboxPhase::Failed];
+    (select(phases), proptest::option::of(text())).prop_map(|(phase, detail)| SandboxView {
+        id: SandboxId::parse("i1234567890abcdefghi").unwrap(),
+        phase,
+        detail,
+        provider: "local".to_owned(),
+        limits: Limits::default(),
+    })
+}
+
+fn summary() -> impl Strategy<Value = RunSummary> {
+    let statuses = vec![RunStatus::Queued, RunStatus::Executing, RunStatus::Completed, RunStatus::Failed];
+    (run(), select(statuses), text(), proptest::option::of(call())).prop_map(|(id, status, title, call)| RunSummary {
+        id,
+        task: "runCommand".to_owned(),
+        title,
+        status,
+        project: None,
+        parent: None,
+        call,
+        attempt: 1,
+        max_attempts: 3,
+        created_at: 1,
+        started_at: Some(2),
+        finished_at: None,
+        error: None,
+    })
+}
+
+fn conversation() -> impl Strategy<Value = EventBody> {
+    let model = ModelRef { id: "demo".to_owned(), label: "Demo".to_owned(), demo: true };
+    prop_oneof![
+        text().prop_map(|name| EventBody::ProjectRenamed { name }),
+        (message(), text()).prop_map(|(message, text)| EventBody::UserMessage { message, text }),
+        (run(), message()).prop_map(move |(turn, message)| EventBody::TurnStarted {
+            turn,
+            message,
+            model: model.clone()
+        }),
+        (message(), 0..6u32).prop_map(|(message, parts)| EventBody::TurnRewound { message, parts }),
+        (message(), 0..6u32, text()).prop_map(|(message, part, text)| EventBody::TextDelta { message, part, text }),
+        (message(), 0..6u32, text()).prop_map(|(message, part, text)| EventBody::ReasoningDelta {
+            message,
+            part,
+            text
+        }),
+        (message(), 0..6u32, text()).prop_map(|(message, part, html)| EventBody::PartRendered { message, part, html }),
+        (run(), outcome()).prop_map(|(turn, outcome)| EventBody::TurnFinished {
+            turn,
+            outcome,
+            usage: Some(Usage::default()),
+        }),
+    ]
+}
+
+fn tools() -> impl Strategy<Value = EventBody> {
+    prop_oneof![
+        (message(), 0..6u32, call(), text()).prop_map(|(message, part, call, tool)| EventBody::ToolCallStarted {
+            message,
+            part,
+            call,
+            tool
+        }),
+        (call(), path(), text()).prop_map(|(call, path, text)| EventBody::FileDelta { call, path, text }),
+        (call(), proptest::option::of(run()), text()).prop_map(|(call, run, title)| EventBody::ToolCallSubmitted {
+            call,
+            run,
+            title
+        }),
+        (call(), any::<bool>(), text()).prop_map(|(call, ok, summary)| EventBody::ToolCallFinished {
+            call,
+            ok,
+            output: summary.clone(),
+            summary,
+            duration_ms: 7,
+        }),
+        (path(), proptest::option::of(call())).prop_map(|(path, call)| EventBody::FileWritten { path, bytes: 3, call }),
+        Just(EventBody::FilesChanged),
+    ]
+}
+
+fn machine() -> impl Strategy<Value = EventBody> {
+    prop_oneof![
+        sandbox().prop_map(|sandbox| EventBody::SandboxChanged { sandbox }),
+        (command(), text(), any::<bool>(), proptest::option::of(call())).prop_map(
+            |(command, line, background, call)| EventBody::CommandStarted {
+                command,
+                line,
+                cwd: String::new(),
+                background,
+                call,
+                run: None,
+            }
+        ),
+        (command(), any::<i32>()).prop_map(|(command, code)| EventBody::CommandExited {
+            command,
+            exit: CommandExit { code: Some(code), ..CommandExit::default() },
+            duration_ms: 5,
+            bytes: 9,
+        }),
+        (any::<u16>(), text()).prop_map(|(port, url)| EventBody::PortOpened { port, url }),
+        any::<u16>().prop_map(|port| EventBody::PortClosed { port }),
+        (any::<u16>(), text(), any::<u16>()).prop_map(|(port, url, status)| EventBody::PreviewReady {
+            port,
+            url,
+            status
+        }),
+        summary().prop_map(|run| EventBody::RunChanged { run: Box::new(run) }),
+    ]
+}
+
+/// A log: any events, also those that refer to nothing.
+fn log() -> impl Strategy<Value = Vec<Event>> {
+    vec(prop_oneof![conversation(), tools(), machine()], 0..80).prop_map(|bodies| {
+        let created = EventBody::ProjectCreated { project: project(), name: "First".to_owned() };
+        let bodies = std::iter::once(created).chain(bodies);
+        (1..).zip(bodies).map(|(seq, body)| Event { seq, at: 1_000 + seq * 3, body }).collect()
+    })
+}
+
+fn project() -> ProjectId {
+    ProjectId::parse("prj_1").unwrap()
+}
+
+fn folded(events: &[Event]) -> ProjectState {
+    let mut state = ProjectState::empty(project());
+    state.apply_all(events);
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_split_into_batches_folds_to_the_same_state(events in log(), sizes in vec(1..9usize, 1..80)) {
+        let mut state = ProjectState::empty(project());
+        let mut rest = events.as_slice();
+        for size in sizes.into_iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (batch, later) = rest.split_at(size.min(rest.len()));
+            state.apply_all(batch);
+            rest = later;
+        }
+        prop_assert_eq!(state, folded(&events));
+    }
+
+    #[test]
+    fn a_snapshot_at_any_point_and_the_rest_fold_to_the_same_state(events in log(), cut in any::<prop::sample::Index>()) {
+        let at = cut.index(events.len() + 1);
+        let text = serde_json::to_string(&folded(&events[..at])).unwrap();
+        let mut state: ProjectState = serde_json::from_str(&text).unwrap();
+        state.apply_all(&events[at..]);
+        prop_assert_eq!(state, folded(&events));
+    }
+
+    #[test]
+    fn events_folded_before_change_nothing(events in log(), from in any::<prop::sample::Index>()) {
+        let whole = folded(&events);
+        let mut again = whole.clone();
+        prop_assert!(again.apply_all(&events[from.index(events.len())..]).is_empty());
+        prop_assert_eq!(again, whole);
+    }
+
+    #[test]
+    fn events_come_back_from_json_as_they_went(events in log()) {
+        let text = serde_json::to_string(&events).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Vec<Event>>(&text).unwrap(), events);
+    }
+
+    #[test]
+    fn every_change_is_reported(events in log()) {
+        let mut state = ProjectState::empty(project());
+        for event in &events {
+            let before = state.clone();
+            let touched = state.apply(event);
+            for message in &state.messages {
+                let same = before.message(&message.id) == state.message(&message.id);
+                let told = touched.contains(&Change::Messages) || touched.contains(&Change::Message(message.id.clone()));
+                prop_assert!(same || told, "{:?} changed {} silently", event.body, message.id);
+            }
+            let told = |change: Change| touched.contains(&change);
+            prop_assert!(before.runs == state.runs || told(Change::Runs));
+            prop_assert!(before.drafts == state.drafts || told(Change::Drafts));
+            prop_assert!(before.commands == state.commands || told(Change::Commands));
+            prop_assert!(before.sandbox == state.sandbox || told(Change::Sandbox));
+            prop_assert!((&before.ports, &before.preview) == (&state.ports, &state.preview) || told(Change::Preview));
+            prop_assert!(before.files_rev == state.files_rev || told(Change::Files));
+            prop_assert!(before.turn == state.turn || told(Change::Turn));
+        }
+    }
+}

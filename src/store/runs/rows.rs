@@ -1,0 +1,118 @@
+//! From rows to run records and their parts.
+
+use super::super::StoreError;
+use super::RunRecord;
+use crate::domain::{ApiError, Attempt, CallId, IdError, LogLevel, ProjectId, RunId, RunLog, RunStatus, RunSummary};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use std::sync::Arc;
+
+/// Strings of a payload or output beyond this many characters are cut when shown.
+const SHOWN_CHARS: usize = 4_000;
+
+pub(super) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
+    Ok(RunRecord {
+        summary: summary(row)?,
+        payload: Arc::new(json(row, "payload")?.unwrap_or(Value::Null)),
+        output: json(row, "output")?,
+        error: json(row, "error")?,
+        idempotency_key: row.try_get("idempotency_key")?,
+        lane: row.try_get("lane")?,
+        retry: json(row, "retry")?.unwrap_or(Value::Null),
+        crashes: row.try_get("crashes")?,
+        interruptions: row.try_get("interruptions")?,
+        max_duration_ms: time(row, "max_duration_ms")?,
+        due_at: time(row, "due_at")?,
+        replay_of: maybe_id(row, "replay_of", RunId::parse)?,
+    })
+}
+
+pub(super) fn summary(row: &SqliteRow) -> Result<RunSummary, StoreError> {
+    let status: String = row.try_get("status")?;
+    Ok(RunSummary {
+        id: id(row, "id", RunId::parse)?,
+        task: row.try_get("task")?,
+        title: row.try_get("title")?,
+        status: RunStatus::parse(&status).ok_or_else(|| StoreError::Corrupt(format!("run status {status}")))?,
+        project: maybe_id(row, "project", ProjectId::parse)?,
+        parent: maybe_id(row, "parent", RunId::parse)?,
+        call: maybe_id(row, "call", CallId::parse)?,
+        attempt: row.try_get("attempt")?,
+        max_attempts: row.try_get("max_attempts")?,
+        created_at: time(row, "created_at")?.unwrap_or_default(),
+        started_at: time(row, "started_at")?,
+        finished_at: time(row, "finished_at")?,
+        error: json::<ApiError>(row, "error")?.map(|error| error.message),
+    })
+}
+
+pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        number: row.try_get("number")?,
+        started_at: time(row, "started_at")?.unwrap_or_default(),
+        finished_at: time(row, "finished_at")?,
+        error: json(row, "error")?,
+        retry_at: time(row, "retry_at")?,
+        crashed: row.try_get("crashed")?,
+    })
+}
+
+pub(super) fn log_line(row: &SqliteRow) -> Result<RunLog, StoreError> {
+    let level: String = row.try_get("level")?;
+    Ok(RunLog {
+        at: time(row, "at")?.unwrap_or_default(),
+        level: serde_json::from_value(Value::String(level))?,
+        message: row.try_get("message")?,
+        attempt: row.try_get("attempt")?,
+    })
+}
+
+pub(super) fn level_name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Option<u64>, StoreError> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(i64::cast_unsigned))
+}
+
+fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.try_get(column)?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+pub(super) fn id<T>(row: &SqliteRow, column: &str, parse: fn(String) -> Result<T, IdError>) -> Result<T, StoreError> {
+    maybe_id(row, column, parse)?.ok_or_else(|| StoreError::Corrupt(format!("no {column}")))
+}
+
+fn maybe_id<T>(
+    row: &SqliteRow,
+    column: &str,
+    parse: fn(String) -> Result<T, IdError>,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(parse).transpose().map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// The value with long strings cut, saying how much is missing.
+pub(super) fn shown(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > SHOWN_CHARS => {
+            let total = text.chars().count();
+            let kept: String = text.chars().take(SHOWN_CHARS).collect();
+            Value::String(if total > SHOWN_CHARS {
+                format!("{kept}… ({} more characters)", total - SHOWN_CHARS)
+            } else {
+                text
+            })
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(shown).collect()),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(key, value)| (key, shown(value))).collect()),
+        other => other,
+    }
+}

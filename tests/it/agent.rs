@@ -1,0 +1,340 @@
+//! The turn's promises, with the real store, workflow and model client, a scripted model and fake sandbox tasks.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
+use async_trait::async_trait;
+use sandcastle::agent::{Agent, AgentDeps, turn_task};
+use sandcastle::config::{AgentConfig, ModelConfig};
+use sandcastle::domain::{ErrorCode, EventBody, Part, ProjectId, ProjectState, ToolState, TurnOutcome};
+use sandcastle::llm::{Catalog, StreamLimits};
+use sandcastle::store::Store;
+use sandcastle::tools::RunCommandLimits;
+use sandcastle::workflow::{Task, TaskContext, TaskError, Workflow, WorkflowOptions};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// What the fake tasks were asked, and how a command ends.
+#[derive(Clone, Default)]
+struct Sandbox {
+    asked: Arc<Mutex<Vec<(&'static str, Value)>>>,
+    exit: Arc<Mutex<i32>>,
+    /// A command that says `hang` tells this and then hangs.
+    hanging: Arc<Notify>,
+}
+
+impl Sandbox {
+    fn asked(&self) -> Vec<&'static str> {
+        self.asked.lock().unwrap().iter().map(|(name, _)| *name).collect()
+    }
+}
+
+macro_rules! fake_task {
+    ($name:ident, $wire:literal, $answer:expr) => {
+        struct $name(Sandbox);
+
+        #[async_trait]
+        impl Task for $name {
+            const NAME: &'static str = $wire;
+            type Input = Value;
+            type Output = Value;
+
+            async fn run(&self, _: TaskContext, input: Value) -> Result<Value, TaskError> {
+                self.0.asked.lock().unwrap().push(($wire, input.clone()));
+                if input["command"] == "hang" {
+                    self.0.hanging.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                let answer: fn(&Sandbox) -> Value = $answer;
+                Ok(answer(&self.0))
+            }
+        }
+    };
+}
+
+fake_task!(CreateSandbox, "createSandbox", |_| json!({}));
+fake_task!(WriteFiles, "writeFiles", |_| json!({}));
+fake_task!(RunCommand, "runCommand", |s| {
+    json!({"commandId": "cmd_1", "exitCode": *s.exit.lock().unwrap(), "output": "out", "durationMs": 5, "interrupted": false})
+});
+
+/// A server without its HTTP front.
+struct Bench {
+    store: Store,
+    workflow: Workflow,
+    agent: Agent,
+    sandbox: Sandbox,
+    fake: FakeModel,
+}
+
+impl Bench {
+    async fn start(dir: &Path, fake: FakeModel, sandbox: Sandbox, max_steps: u32) -> Self {
+        let store = Store::open(dir).await.unwrap();
+        let config = ModelConfig {
+            base_url: fake.endpoint.base_url.clone(),
+            api_key: fake.endpoint.api_key.clone(),
+            default_model: Some("test-model".to_owned()),
+            configured: true,
+        };
+        let limits = StreamLimits { attempts: 1, backoff: Duration::from_millis(1), ..StreamLimits::default() };
+        let catalog = Catalog::new(config, fake.endpoint.clone(), limits, false);
+        let command = RunCommandLimits { default: Duration::from_secs(300) };
+        let deps = AgentDeps::new(store.clone(), catalog, AgentConfig { max_steps }, command, Vec::new());
+        let workflow = Workflow::new(&store, WorkflowOptions::default());
+        workflow.register(turn_task(deps.clone()));
+        workflow.register(CreateSandbox(sandbox.clone()));
+        workflow.register(WriteFiles(sandbox.clone()));
+        workflow.register(RunCommand(sandbox.clone()));
+        workflow.boot().await.unwrap();
+        let agent = Agent::new(deps, workflow.clone());
+        agent.recover().await.unwrap();
+        Self { store, workflow, agent, sandbox, fake }
+    }
+
+    async fn state(&self, project: &ProjectId) -> Arc<ProjectState> {
+        self.store.events().state(project).await.unwrap()
+    }
+
+    /// Waits until the fold looks as the test wants it.
+    async fn until(&self, project: &ProjectId, wanted: impl Fn(&ProjectState) -> bool) -> Arc<ProjectState> {
+        let mut watch = self.store.events().watch(project).await.unwrap();
+        let found = async {
+            loop {
+                let state = self.state(project).await;
+                if wanted(&state) {
+                    return state;
+                }
+                watch.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(20), found).await {
+            Ok(state) => state,
+            Err(_) => panic!("never came: {:#?}", self.state(project).await),
+        }
+    }
+
+    /// Waits until so many turns have ended and none runs.
+    async fn turns(&self, project: &ProjectId, count: usize) -> Arc<ProjectState> {
+        self.until(project, |s| s.turn.is_none() && s.messages.iter().filter(|m| m.outcome.is_some()).count() == count)
+            .await
+    }
+}
+
+/// A project on a fresh bench. The folder must outlive it.
+async fn bench(scripts: Vec<Vec<Act>>) -> (tempfile::TempDir, Bench, ProjectId) {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), FakeModel::start(scripts).await, Sandbox::default(), 10).await;
+    let project = bench.store.events().create_project("test").await.unwrap();
+    (dir, bench, project)
+}
+
+fn outcome(state: &ProjectState) -> TurnOutcome {
+    state.messages.iter().rev().find_map(|m| m.outcome.clone()).unwrap()
+}
+
+fn tool_outputs(request: &Value) -> Vec<&str> {
+    let messages = request["messages"].as_array().unwrap();
+    messages.iter().filter(|m| m["role"] == "tool").map(|m| m["content"].as_str().unwrap()).collect()
+}
+
+const FILES: &str = r#"{"files":[{"path":"./a.txt","content":"hello\nthere"}]}"#;
+
+#[tokio::test]
+async fn a_turn_runs_its_calls_and_shows_files_while_they_are_written() {
+    let scripts = vec![calls(&[("create_sandbox", ""), ("generate_files", FILES)]), says("**Done.**")];
+    let (_dir, bench, project) = bench(scripts).await;
+    bench.agent.send(&project, "build it", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    assert_eq!(outcome(&state), TurnOutcome::Completed);
+    assert_eq!(bench.sandbox.asked(), ["createSandbox", "writeFiles"]);
+    assert_eq!(
+        bench.sandbox.asked.lock().unwrap()[1].1["files"],
+        json!([{"path": "a.txt", "content": "hello\nthere"}])
+    );
+
+    let parts = &state.messages[1].parts;
+    let [Part::Tool(create), Part::Tool(files), Part::Text { html, .. }] = parts.as_slice() else {
+        panic!("{parts:#?}")
+    };
+    assert_eq!((create.state, files.state, files.title.as_str()), (ToolState::Done, ToolState::Done, "a.txt"));
+    assert!(files.run.is_some() && create.run.is_some());
+    assert_eq!(html.as_deref(), Some("<p><strong>Done.</strong></p>\n"));
+    let events = bench.store.events().after(&project, 0, 1000).await.unwrap();
+    let streamed: String = events
+        .iter()
+        .filter_map(|e| match &e.body {
+            EventBody::FileDelta { path, text, .. } if path == "a.txt" => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(streamed, "hello\nthere");
+    let requests = bench.fake.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[0]["messages"][0]["content"].as_str().unwrap().contains("Sandcastle"));
+    assert_eq!(requests[0]["tools"].as_array().unwrap().len(), 9);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_shown_in_the_providers_words_and_retry_goes_on() {
+    let refused =
+        http("401 Unauthorized", "application/json", "", "{\"error\":{\"message\":\"key expired yesterday\"}}");
+    let (_dir, bench, project) = bench(vec![vec![Act::Send(refused)], says("now it works")]).await;
+    bench.agent.send(&project, "hi", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    let TurnOutcome::Failed { error } = outcome(&state) else { panic!("{state:#?}") };
+    assert_eq!(error.code, ErrorCode::Model);
+    assert!(error.message.contains("key expired yesterday"), "{error}");
+    bench.agent.retry(&project).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 2).await), TurnOutcome::Completed);
+    assert_eq!(bench.agent.retry(&project).await.unwrap_err().code, ErrorCode::Conflict);
+}
+
+#[tokio::test]
+async fn unknown_tools_and_malformed_arguments_are_told_to_the_model() {
+    let scripts = vec![calls(&[("fly", "{}"), ("run_command", "{\"command\": \"ls")]), says("sorry")];
+    let (_dir, bench, project) = bench(scripts).await;
+    bench.agent.send(&project, "x", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    assert_eq!(outcome(&state), TurnOutcome::Completed);
+    assert!(bench.sandbox.asked().is_empty());
+    let requests = bench.fake.requests();
+    let outputs = tool_outputs(&requests[1]);
+    assert!(outputs[0].contains("no tool \"fly\"") && outputs[0].contains("run_command"), "{outputs:?}");
+    assert!(outputs[1].contains("not valid JSON"), "{outputs:?}");
+    assert!(state.messages[1].parts.iter().take(2).all(|p| matches!(p, Part::Tool(c) if c.state == ToolState::Failed)));
+}
+
+#[tokio::test]
+async fn stopping_in_mid_answer_ends_the_turn_and_the_next_message_is_answered() {
+    let mut half = stream_head();
+    half.extend(chunk(json!({"content": "I begin"}), None));
+    let (_dir, bench, project) = bench(vec![vec![Act::Send(half), Act::Hang], says("ok")]).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    bench.until(&project, |s| s.messages.last().is_some_and(|m| m.text().contains("I begin"))).await;
+    bench.agent.stop(&project).await.unwrap();
+    let state = bench.state(&project).await;
+    assert!(state.turn.is_none());
+    assert_eq!(outcome(&state), TurnOutcome::Stopped);
+    bench.agent.send(&project, "b", None).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 2).await), TurnOutcome::Completed);
+}
+
+#[tokio::test]
+async fn stopping_in_mid_call_cancels_its_run_and_leaves_a_valid_conversation() {
+    let scripts = vec![calls(&[("run_command", "{\"command\":\"hang\"}"), ("create_sandbox", "{}")]), says("ok")];
+    let (_dir, bench, project) = bench(scripts).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    bench.sandbox.hanging.notified().await;
+    bench.agent.stop(&project).await.unwrap();
+    let state = bench.until(&project, |s| s.runs.len() == 2 && s.runs.iter().all(|r| r.status.is_final())).await;
+    assert_eq!(outcome(&state), TurnOutcome::Stopped);
+    bench.agent.send(&project, "b", None).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 2).await), TurnOutcome::Completed);
+    let requests = bench.fake.requests();
+    assert!(
+        tool_outputs(&requests[1]).iter().all(|o| o.contains("stopped by the user")),
+        "{:?}",
+        tool_outputs(&requests[1])
+    );
+    assert_eq!(bench.sandbox.asked(), ["runCommand"]);
+}
+
+#[tokio::test]
+async fn messages_sent_meanwhile_are_answered_by_the_next_turn() {
+    let go = Arc::new(Notify::new());
+    let mut first = vec![Act::Wait(Arc::clone(&go))];
+    first.extend(says("one"));
+    let (_dir, bench, project) = bench(vec![first, says("two")]).await;
+    for text in ["a", "b", "c"] {
+        bench.agent.send(&project, text, None).await.unwrap();
+    }
+    go.notify_one();
+    bench.turns(&project, 2).await;
+    let requests = bench.fake.requests();
+    let said: Vec<&str> =
+        requests[1]["messages"].as_array().unwrap().iter().skip(1).map(|m| m["content"].as_str().unwrap()).collect();
+    assert_eq!(said, ["a", "one", "b", "c"]);
+}
+
+#[tokio::test]
+async fn after_a_crash_the_turn_goes_on_and_no_finished_call_runs_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cut = stream_head();
+    cut.extend(chunk(json!({"content": "half a sen"}), None));
+    let first = FakeModel::start(vec![calls(&[("create_sandbox", "{}")]), vec![Act::Send(cut), Act::Hang]]).await;
+    let bench = Bench::start(dir.path(), first, Sandbox::default(), 10).await;
+    let project = bench.store.events().create_project("test").await.unwrap();
+    bench.agent.send(&project, "build", None).await.unwrap();
+    bench.until(&project, |s| s.messages.last().is_some_and(|m| m.text().contains("half a sen"))).await;
+    // Cut off without being asked to stop, as by a kill.
+    bench.workflow.shutdown(Duration::ZERO).await;
+    assert!(bench.state(&project).await.turn.is_some());
+    let sandbox = bench.sandbox.clone();
+    bench.store.close().await;
+    drop(bench);
+
+    let bench = Bench::start(dir.path(), FakeModel::start(vec![says("a whole sentence")]).await, sandbox, 10).await;
+    let state = bench.turns(&project, 1).await;
+    assert_eq!(outcome(&state), TurnOutcome::Completed);
+    assert_eq!(bench.sandbox.asked(), ["createSandbox"]);
+    let requests = bench.fake.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(tool_outputs(&requests[0]).len(), 1);
+    let parts = &state.messages[1].parts;
+    assert!(
+        matches!(parts.as_slice(), [Part::Tool(_), Part::Text { text, .. }] if text == "a whole sentence"),
+        "{parts:#?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_taken_back_and_asked_for_once_more() {
+    let mut cut = stream_head();
+    cut.extend(chunk(json!({"content": "half"}), None));
+    let (_dir, bench, project) = bench(vec![vec![Act::Send(cut)], says("whole")]).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    assert_eq!((outcome(&state), state.messages[1].text()), (TurnOutcome::Completed, "whole".to_owned()));
+}
+
+#[tokio::test]
+async fn the_same_failing_call_again_and_again_ends_the_turn() {
+    let again = || calls(&[("run_command", "{\"command\":\"false\"}")]);
+    let (_dir, bench, project) = bench((0..9).map(|_| again()).collect()).await;
+    *bench.sandbox.exit.lock().unwrap() = 1;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    assert!(matches!(outcome(&state), TurnOutcome::Failed { error } if error.message.contains("5 times")));
+    assert_eq!(bench.sandbox.asked().len(), 5);
+    let requests = bench.fake.requests();
+    assert!(tool_outputs(&requests[3])[2].contains("Do not repeat it"));
+}
+
+#[tokio::test]
+async fn the_step_limit_is_told_and_can_be_gone_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let call = || calls(&[("create_sandbox", "{}")]);
+    let fake = FakeModel::start(vec![call(), call(), says("done")]).await;
+    let bench = Bench::start(dir.path(), fake, Sandbox::default(), 2).await;
+    let project = bench.store.events().create_project("test").await.unwrap();
+    bench.agent.send(&project, "a", None).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 1).await), TurnOutcome::StepLimit { steps: 2 });
+    bench.agent.retry(&project).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 2).await), TurnOutcome::Completed);
+}
+
+#[tokio::test]
+async fn empty_huge_and_binary_messages_are_refused_and_change_nothing() {
+    let (_dir, bench, project) = bench(Vec::new()).await;
+    let before = bench.state(&project).await.seq;
+    for (text, code) in [
+        (" \n ".to_owned(), ErrorCode::InvalidInput),
+        ("x".repeat(1 << 20), ErrorCode::TooLarge),
+        ("a\0b".to_owned(), ErrorCode::InvalidInput),
+    ] {
+        assert_eq!(bench.agent.send(&project, &text, None).await.unwrap_err().code, code);
+    }
+    assert_eq!(bench.state(&project).await.seq, before);
+}
