@@ -11,7 +11,7 @@ mod openai;
 mod sse;
 
 pub use catalog::{Catalog, ModelInfo, ModelSource};
-pub use demo::{DEMO_MODEL, DemoServer, Offer, offers};
+pub use demo::{DEMO_MODEL, DemoServer};
 pub use error::ModelError;
 pub use openai::{Endpoint, OpenAiClient, StreamLimits};
 

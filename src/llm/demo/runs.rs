@@ -10,9 +10,6 @@ use std::collections::BTreeMap;
 pub(super) struct Run {
     /// The app's name.
     pub title: String,
-    /// What it is built with, for instance `Next.js`; empty where that says nothing.
-    #[serde(default)]
-    pub stack: String,
     /// The prompt people are offered for it.
     pub prompt: String,
     /// Groups of words; a prompt that contains every word of a group means this app.
