@@ -11,7 +11,8 @@ use super::loaded::Rider;
 use super::{Db, EventLog, StoreError};
 use crate::domain::{ApiError, EventBody, ProjectId, RunDetail, RunId, RunLog, RunStatus, RunSummary};
 use serde_json::Value;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
+use sqlx::Row as _;
+use sqlx::{QueryBuilder, Sqlite};
 use std::sync::Arc;
 
 /// The most runs one list returns.
