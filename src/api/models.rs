@@ -2,7 +2,7 @@
 
 use super::AppState;
 use super::error::Json;
-use crate::llm::{Catalog, ModelInfo, ModelSource, Offer, offers};
+use crate::llm::{Catalog, ModelInfo, ModelSource};
 use crate::ui::{ModelOption, Sample};
 use axum::extract::State;
 use serde::Serialize;
@@ -25,15 +25,12 @@ struct Inner {
     last: Mutex<Option<(Instant, Arc<[ModelInfo]>)>>,
     reading: AtomicBool,
     tasks: TaskTracker,
-    samples: Vec<Sample>,
 }
 
 impl Models {
     /// Over this catalog; reads are owned by `tasks`.
     pub fn new(catalog: Catalog, tasks: TaskTracker) -> Self {
-        let (last, reading) = (Mutex::default(), AtomicBool::new(false));
-        let samples = offers().into_iter().map(sample).collect();
-        Self(Arc::new(Inner { catalog, last, reading, tasks, samples }))
+        Self(Arc::new(Inner { catalog, last: Mutex::default(), reading: AtomicBool::new(false), tasks }))
     }
 
     /// For a picker; empty while the provider has not answered yet.
@@ -50,7 +47,7 @@ impl Models {
 
     /// Prompts that are known to work.
     pub fn samples(&self) -> Vec<Sample> {
-        self.0.samples.clone()
+        Vec::new()
     }
 
     async fn known(&self) -> Arc<[ModelInfo]> {
@@ -74,13 +71,6 @@ impl Models {
     fn last(&self) -> Option<(Instant, Arc<[ModelInfo]>)> {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn sample(offer: Offer) -> Sample {
-    let Offer { title, stack, prompt } = offer;
-    let mut letters = title.chars();
-    let title = letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default();
-    Sample { title, stack, prompt }
 }
 
 fn option(info: &ModelInfo) -> ModelOption {
