@@ -3,7 +3,8 @@
 //! Owns the mapping from the id a person chose to a client. Lists are read lazily and kept for five minutes; an
 //! answer is never held up by a list that cannot be had.
 
-use super::openai::{Endpoint, OpenAiClient, StreamLimits};
+use super::endpoint::{Endpoint, StreamLimits};
+use super::openai::OpenAiClient;
 use super::{DEMO_MODEL, ModelClient, ModelError};
 use crate::config::ModelConfig;
 use crate::domain::ModelRef;

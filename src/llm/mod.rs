@@ -6,14 +6,16 @@
 mod assemble;
 mod catalog;
 mod demo;
+mod endpoint;
 mod error;
 mod openai;
 mod sse;
 
 pub use catalog::{Catalog, ModelInfo, ModelSource};
-pub use demo::{DEMO_MODEL, DemoServer};
+pub use demo::{DEMO_MODEL, DemoServer, SamplePrompt, samples};
+pub use endpoint::{Endpoint, StreamLimits};
 pub use error::ModelError;
-pub use openai::{Endpoint, OpenAiClient, StreamLimits};
+pub use openai::OpenAiClient;
 
 use crate::domain::Usage;
 use async_trait::async_trait;

@@ -4,10 +4,10 @@
 //! `Retry-After`, gives up on chunks outside OpenAI's own schema and cannot show what a server that is none answered.
 
 use super::assemble::Assembler;
+use super::endpoint::{Endpoint, StreamLimits, http_client, root_cause, shown_url};
 use super::error::{looks_like_html, shorten};
 use super::sse::SseDecoder;
 use super::{ModelClient, ModelError, ModelEvent, ModelRequest};
-use crate::config::Secret;
 use async_openai::config::{Config, OpenAIConfig};
 use async_openai::types::chat::{ChatCompletionTool, ChatCompletionTools, FunctionObject};
 use async_trait::async_trait;
@@ -24,42 +24,6 @@ use tokio_util::sync::CancellationToken;
 const WHOLE_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a stream's beginning that are kept, to show what came when it is none.
 const START_KEPT: usize = 2048;
-
-/// Where a model is served.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Base URL without `/chat/completions`.
-    pub base_url: String,
-    /// Its key; none for local servers.
-    pub api_key: Option<Secret>,
-}
-
-/// How long a client waits for what.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamLimits {
-    /// For the connection.
-    pub connect: Duration,
-    /// For the next byte; keep-alive comments count.
-    pub stall: Duration,
-    /// In all, before the first token, for rate limits and retries.
-    pub waiting: Duration,
-    /// Requests sent at most for one answer.
-    pub attempts: u32,
-    /// The first pause between two attempts; it doubles. `Retry-After` overrides it.
-    pub backoff: Duration,
-}
-
-impl Default for StreamLimits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            stall: Duration::from_secs(120),
-            waiting: Duration::from_secs(60),
-            attempts: 4,
-            backoff: Duration::from_millis(500),
-        }
-    }
-}
 
 /// A [`ModelClient`] over HTTP. Cheap to clone: connections are shared.
 #[derive(Clone)]
@@ -384,17 +348,6 @@ impl Reading {
     }
 }
 
-/// One HTTP client for the process's model traffic, on ring: no other crypto is linked.
-fn http_client(connect: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    // The second installation fails because the first one won; both are ring.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .connect_timeout(connect)
-        .tcp_nodelay(true)
-        .user_agent(concat!("sandcastle/", env!("CARGO_PKG_VERSION")))
-        .build()
-}
-
 fn what_came(body: &str) -> String {
     let body = body.trim();
     if body.is_empty() {
@@ -404,26 +357,4 @@ fn what_came(body: &str) -> String {
     } else {
         format!("it sent \"{}\"", shorten(&body.chars().take(120).collect::<String>()))
     }
-}
-
-/// The URL without credentials, which some people put into it.
-fn shown_url(url: &str) -> String {
-    match reqwest::Url::parse(url) {
-        Ok(mut parsed) => {
-            let _ = parsed.set_username("");
-            let _ = parsed.set_password(None);
-            parsed.set_query(None);
-            parsed.to_string().trim_end_matches('/').to_owned()
-        }
-        Err(_) => shorten(url),
-    }
-}
-
-/// The innermost cause, which is the one that helps: `connection refused`, `failed to lookup address`.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

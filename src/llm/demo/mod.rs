@@ -8,6 +8,7 @@ mod runs;
 mod script;
 mod server;
 
+pub use runs::{SamplePrompt, samples};
 pub use server::DemoServer;
 
 /// The id under which the recorded model is offered.

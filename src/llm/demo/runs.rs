@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Run {
-    /// The app's name.
+    /// The app's name inside a sentence.
     pub title: String,
+    /// The app's name on a button.
+    pub name: String,
+    /// What it is made with.
+    pub stack: String,
     /// The prompt people are offered for it.
     pub prompt: String,
     /// Groups of words; a prompt that contains every word of a group means this app.
@@ -81,6 +85,23 @@ pub(super) struct Call {
     /// For `generate_files`: names under the recording's `files/`, whose contents become the arguments.
     #[serde(default)]
     pub files: Vec<String>,
+}
+
+/// A prompt people are offered on the first page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SamplePrompt {
+    /// A few words for the button.
+    pub name: String,
+    /// What the app is made with, for instance `Next.js`.
+    pub stack: String,
+    /// The prompt itself.
+    pub prompt: String,
+}
+
+/// The prompts that have a recording; any model can be given them.
+pub fn samples() -> Vec<SamplePrompt> {
+    let sample = |r: Recording| SamplePrompt { name: r.run.name, stack: r.run.stack, prompt: r.run.prompt };
+    load().unwrap_or_default().into_iter().map(sample).collect()
 }
 
 /// A recording's parts as they were embedded.
