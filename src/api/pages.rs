@@ -3,7 +3,7 @@
 use super::AppState;
 use super::error::{Failure, Path, Query};
 use super::guard::{self, cookie, local_path};
-use crate::domain::{ApiError, CommandId, OutputWindow, ProjectId, ProjectState, RunId};
+use crate::domain::{ApiError, OutputWindow, ProjectId, ProjectState, RunId};
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
@@ -17,9 +17,12 @@ use leptos::nonce::Nonce;
 use serde::Deserialize;
 use std::net::SocketAddr;
 
-/// Output of one command that comes with the workbench, and of all together, in bytes.
+/// Output of one command that comes with the workbench, in bytes.
 const TAIL: u64 = 64 * 1024;
-const TAILS: u64 = 256 * 1024;
+/// Output of all commands that comes with the workbench, in bytes.
+const TAILS: usize = 256 * 1024;
+/// Commands whose output comes with the workbench; that of older ones is fetched when it is looked at.
+const TAILED: usize = 12;
 
 /// `GET /`
 pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
@@ -219,7 +222,7 @@ async fn workbench(
     let services = &app.services;
     let state = services.store.events().state(id).await?;
     // A tree that cannot be read leaves the rest of the page useful; Code shows the error when it asks again.
-    let files = services.sandbox.list_files(id).await.unwrap_or_default();
+    let (files, outputs) = futures::future::join(services.sandbox.list_files(id), tails(app, &state)).await;
     let open_file = match query.file {
         Some(path) => Some(services.open_file(id.clone(), path).await?),
         None => None,
@@ -229,8 +232,8 @@ async fn workbench(
         None => app.models.default_model().await,
     };
     Ok(PageData::Project(Box::new(ProjectPage {
-        outputs: tails(app, &state).await,
-        files,
+        outputs,
+        files: files.unwrap_or_default(),
         models: app.models.options().await,
         model,
         layout: Layout::from_cookie(cookie(headers, Layout::COOKIE).unwrap_or_default()),
@@ -241,22 +244,23 @@ async fn workbench(
 
 /// Ends of outputs, the latest commands first, as far as they fit.
 async fn tails(app: &AppState, state: &ProjectState) -> Vec<OutputWindow> {
-    let mut left = TAILS;
-    let mut windows = Vec::new();
-    let commands: Vec<&CommandId> = state.commands.iter().rev().map(|command| &command.id).collect();
-    for command in commands {
-        if left == 0 {
-            break;
-        }
-        let most = left.min(TAIL);
+    let reads = state.commands.iter().rev().take(TAILED).map(|command| async {
+        let command = command.id.clone();
         // Output of an old command may be gone.
-        let tail = app.services.sandbox.read_log(&state.id, command, LogFrom::Tail(most), most).await;
-        if let Ok(slice) = tail {
-            left = left.saturating_sub(slice.end.saturating_sub(slice.start));
-            let command = command.clone();
-            windows.push(OutputWindow { command, start: slice.start, end: slice.end, text: slice.text });
-        }
-    }
+        let tail = app.services.sandbox.read_log(&state.id, &command, LogFrom::Tail(TAIL), TAIL).await.ok()?;
+        Some(OutputWindow { command, start: tail.start, end: tail.end, text: tail.text })
+    });
+    let mut left = TAILS;
+    let mut windows: Vec<OutputWindow> = futures::future::join_all(reads)
+        .await
+        .into_iter()
+        .flatten()
+        .take_while(|window| {
+            let fits = window.text.len() <= left;
+            left = left.saturating_sub(window.text.len());
+            fits
+        })
+        .collect();
     windows.reverse();
     windows
 }

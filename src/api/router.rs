@@ -100,5 +100,16 @@ async fn server_fn(State(app): State<AppState>, request: Request) -> Response {
     }
     let backend: Arc<dyn Backend> = Arc::new(app.services.clone());
     let context = move || provide_context(Arc::clone(&backend));
-    leptos_axum::handle_server_fns_with_context(context, request).await.into_response()
+    let response = leptos_axum::handle_server_fns_with_context(context, request).await.into_response();
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR { with_own_status(response).await } else { response }
+}
+
+/// Every failed call leaves leptos as a 500; its body knows better.
+async fn with_own_status(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, super::BODY_LIMIT).await.unwrap_or_default();
+    match serde_json::from_slice::<ApiError>(&body) {
+        Ok(error) => Failure::from(error).into_response(),
+        Err(_) => Response::from_parts(parts, body.into()),
+    }
 }

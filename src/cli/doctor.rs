@@ -16,7 +16,7 @@ pub(super) async fn doctor(config: Config) -> Result<ExitCode, Failed> {
     checks.extend(provider.doctor().await);
     checks.push(toolchains(&provider.tools()));
     checks.push(model(&config).await);
-    print!("{}", table(&checks));
+    super::say(&table(&checks));
     let failed = checks.iter().any(|check| check.state == CheckState::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -96,6 +96,12 @@ impl From<Settings> for Overrides {
     }
 }
 
+/// Prints for the person at the terminal; nobody reading is no reason to stop.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _nobody_reads = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
 /// Resolves at the first Ctrl-C or SIGTERM.
 async fn interrupted() {
     let terminated = async {

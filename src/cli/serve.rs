@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub(super) async fn serve(config: Config) -> Result<ExitCode, Failed> {
     crate::telemetry::init("info,sqlx=warn,hyper=warn");
     let app = App::start(config).await?;
-    println!("{}", welcome(&app));
+    super::say(&welcome(&app));
     interrupted().await;
     eprintln!("stopping (again to stop at once)");
     tokio::select! {
