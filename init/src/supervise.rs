@@ -128,8 +128,11 @@ fn reap(control: BorrowedFd<'_>, shims: &mut HashMap<u32, libc::pid_t>) -> io::R
 fn kill_strays(shims: &HashMap<u32, libc::pid_t>) {
     let known: HashSet<i32> = shims.values().copied().collect();
     for stray in usage::children(1).difference(&known) {
-        signal_subtree(*stray, libc::SIGKILL);
-        kill_each(&HashSet::from([*stray]), libc::SIGKILL);
+        let stray = HashSet::from([*stray]);
+        // Stopped first, or it could start one more child behind the back of the kill below it.
+        kill_each(&stray, libc::SIGSTOP);
+        stray.iter().for_each(|root| signal_subtree(*root, libc::SIGKILL));
+        kill_each(&stray, libc::SIGKILL);
     }
 }
 
