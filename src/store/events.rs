@@ -92,7 +92,7 @@ impl EventLog {
     pub async fn projects(&self) -> Result<Vec<ProjectSummary>, StoreError> {
         let rows = sqlx::query(
             "SELECT summary, (SELECT at FROM events WHERE project = p.id ORDER BY seq DESC LIMIT 1) AS updated_at \
-             FROM projects p ORDER BY created_at DESC, id DESC",
+             FROM projects p ORDER BY p.created_at DESC, p.rowid DESC",
         )
         .fetch_all(&self.inner.db.reader)
         .await?;

@@ -54,7 +54,10 @@ struct Inner {
     open: Mutex<HashMap<RunId, watch::Sender<Option<Outcome>>>>,
     /// Submits under way and the sweep.
     work: TaskTracker,
+    /// Cancelled when nothing is taken any more.
     closing: CancellationToken,
+    /// Cancelled when nothing executes any more.
+    stopped: CancellationToken,
 }
 
 impl Workflow {
@@ -77,6 +80,7 @@ impl Workflow {
                 open: Mutex::default(),
                 work: TaskTracker::new(),
                 closing: CancellationToken::new(),
+                stopped: CancellationToken::new(),
             }),
         }
     }
@@ -125,7 +129,7 @@ impl Workflow {
             }
         };
         if self.inner.closing.is_cancelled() {
-            return Err(WorkflowError::ShuttingDown);
+            return Err(self.shutting_down().await);
         }
         self.inner.work.spawn(submit).await.map_err(|_| WorkflowError::ShuttingDown)?
     }
@@ -145,7 +149,8 @@ impl Workflow {
             status if status.is_final() => {
                 Err(run.error.unwrap_or_else(|| ApiError::internal(format!("the run ended as {}", status.as_str()))))
             }
-            _ => Err(WorkflowError::ShuttingDown.into()),
+            _ if self.inner.closing.is_cancelled() => Err(self.shutting_down().await.into()),
+            _ => Err(ApiError::new(ErrorCode::Conflict, format!("the run {id} waits for the server to start again"))),
         }
     }
 
@@ -214,6 +219,14 @@ impl Workflow {
         self.inner.work.close();
         self.inner.work.wait().await;
         self.inner.engine.shutdown(grace).await;
+        self.inner.stopped.cancel();
+    }
+
+    /// The refusal while shutting down, told only when nothing executes any more: a run that waits for a child is to
+    /// be cut off and resumed, not to see an error that it would take for the child's and end by.
+    async fn shutting_down(&self) -> WorkflowError {
+        self.inner.stopped.cancelled().await;
+        WorkflowError::ShuttingDown
     }
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {

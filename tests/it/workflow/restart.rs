@@ -3,10 +3,11 @@
 use super::support::{ManualClock, Probe, request, status};
 use sandcastle::domain::{ErrorCode, RunStatus};
 use sandcastle::store::Store;
-use sandcastle::workflow::{RunRequest, Workflow, WorkflowError, WorkflowOptions};
+use sandcastle::workflow::{RunRequest, TaskError, Workflow, WorkflowError, WorkflowOptions};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -112,6 +113,35 @@ fn an_orderly_stop_leaves_runs_to_be_resumed_and_counts_no_crash() {
     life(async {
         let (_store, workflow) = start(folder.path(), &probe, &clock).await;
         assert_eq!(workflow.wait(&id).await, Ok(json!([1, 1])));
+    });
+}
+
+#[test]
+fn an_orderly_stop_is_not_seen_by_a_run_that_waits_for_its_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let (started, seen) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (start_child, see) = (Arc::clone(&started), Arc::clone(&seen));
+    let probe = Probe::new(move |ctx, input| {
+        let (started, seen) = (Arc::clone(&start_child), Arc::clone(&see));
+        async move {
+            if input == json!("child") {
+                started.notify_one();
+                std::future::pending::<()>().await;
+            }
+            let child = RunRequest { parent: Some(ctx.run.clone()), ..request(json!("child")) };
+            let result = ctx.workflow().call(child, &ctx.cancel).await;
+            seen.store(true, Ordering::SeqCst);
+            result.map_err(TaskError::Fatal)
+        }
+    });
+    life(async {
+        let (_store, workflow) = start(folder.path(), &probe, &clock).await;
+        let parent = workflow.submit(request(json!("parent"))).await.unwrap();
+        started.notified().await;
+        workflow.shutdown(Duration::ZERO).await;
+        assert_eq!(status(&workflow, &parent).await, RunStatus::Queued);
+        assert!(!seen.load(Ordering::SeqCst));
     });
 }
 
