@@ -103,7 +103,7 @@ impl FilesReader {
     fn in_string(&mut self, c: char, out: &mut Vec<FilePiece>) {
         let Some(text) = &mut self.string else { return };
         match (&mut text.escape, c) {
-            (Escape::None, '"') => return self.close_string(out),
+            (Escape::None, '"') => self.close_string(out),
             (Escape::None, '\\') => text.escape = Escape::Backslash,
             (Escape::None, _) => text.put(c),
             (Escape::Backslash, 'u') => text.escape = Escape::Unicode(String::new()),

@@ -101,7 +101,7 @@ impl Agent {
             Err(_) => None,
         };
         let answering = self.deps.name_model(model.as_deref()).await?;
-        Ok(self.deps.start_turn(&guard, &self.workflow, project, model.as_deref(), answering).await?)
+        self.deps.start_turn(&guard, &self.workflow, project, model.as_deref(), answering).await
     }
 
     /// After a restart: ends turns whose run ended without them. Turns whose run goes on are left alone.

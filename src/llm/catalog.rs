@@ -166,7 +166,7 @@ impl Catalog {
                 }
                 Err(error) => problem = Some(error),
             }
-            models.sort_by(|a, b| a.model.label.to_lowercase().cmp(&b.model.label.to_lowercase()));
+            models.sort_by_key(|m| m.model.label.to_lowercase());
             self.put_default_first(&mut models);
         } else {
             models.push(ModelInfo { model: demo_ref(), source: ModelSource::Demo, default: true });

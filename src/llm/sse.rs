@@ -55,20 +55,18 @@ impl SseDecoder {
         let line = String::from_utf8_lossy(&bytes);
         let (field, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
-        match field.trim_start_matches('\u{feff}') {
-            "data" => {
-                // Some servers forget the empty line between events: a complete JSON object is an event of its own.
-                if self.has_data && value.starts_with(['{', '[']) && is_complete(&self.data) {
-                    out.push(std::mem::take(&mut self.data));
-                } else if self.has_data {
-                    self.data.push('\n');
-                }
-                self.data.push_str(value);
-                self.has_data = true;
-            }
-            // Comments, `event`, `id`, `retry`: nothing of them matters here.
-            _ => {}
+        // Comments, `event`, `id` and `retry` mean nothing here.
+        if field.trim_start_matches('\u{feff}') != "data" {
+            return;
         }
+        // Some servers forget the empty line between events: a complete JSON object is an event of its own.
+        if self.has_data && value.starts_with(['{', '[']) && is_complete(&self.data) {
+            out.push(std::mem::take(&mut self.data));
+        } else if self.has_data {
+            self.data.push('\n');
+        }
+        self.data.push_str(value);
+        self.has_data = true;
     }
 }
 
