@@ -72,7 +72,7 @@ fn AgentMessage(id: MessageId) -> impl IntoView {
     let label = model.map(|m| m.label).unwrap_or_else(|| "Agent".to_owned());
     let message = id.clone();
     view! {
-        <article class="message agent" aria-label=label.clone()>
+        <article class="message agent" aria-label=label>
             <header class="byline">
                 <Icon name="mark" />
                 <span>{label.clone()}</span>

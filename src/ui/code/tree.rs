@@ -106,10 +106,7 @@ fn TreeRow(row: Row, path: Memo<Option<String>>, choose: Callback<Row>) -> impl 
             aria-expanded=expanded
             aria-selected=selected
             title=row.path.clone()
-            on:click={
-                let row = row.clone();
-                move |_| choose.run(row.clone())
-            }
+            on:click=move |_| choose.run(row.clone())
         >
             <Icon name=icon />
             <span class="tree-name">{row.name.clone()}</span>

@@ -72,7 +72,7 @@ fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
     };
     view! {
         <li>
-            <button class="command" type="button" aria-current=current title=line.clone() on:click=choose>
+            <button class="command" type="button" aria-current=current title=line on:click=choose>
                 <span class="dot" data-state=move || state.get().0></span>
                 <span class="command-line">{line.clone()}</span>
                 <span class="command-state">{move || state.get().1} <Took command /></span>
@@ -109,7 +109,7 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
     let stop = move |_| bench.act(stop_command(store.id(), id.clone()));
     view! {
         <div class="file-head">
-            <span class="file-path" title=line.clone()>"$ " {line.clone()}</span>
+            <span class="file-path" title=line>"$ " {line.clone()}</span>
             <span class="file-facts">{clock}</span>
             <input
                 class="input search"

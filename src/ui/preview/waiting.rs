@@ -26,8 +26,9 @@ pub fn Waiting(
     let store = frame.store();
     let stage = Memo::new(move |_| {
         let working = store.read(Change::Turn, |s| s.turn.is_some());
-        let wrote = store.read(Change::Files, |s| s.files_rev > 0);
-        let serving = store.read(Change::Commands, |s| s.commands.iter().any(|c| c.background));
+        let written = store.read(Change::Files, |s| s.files_rev > 0);
+        let wrote = store.read(Change::Drafts, |s| s.drafts.is_empty()) && written;
+        let serving = store.read(Change::Preview, |s| !s.ports.is_empty());
         let sandbox = store.read(Change::Sandbox, |s| s.sandbox.as_ref().map(|s| (s.phase, s.detail.clone())));
         let shown = frame.src.with(Option::is_some);
         match sandbox {

@@ -22,9 +22,8 @@ pub fn RunPage(
     let run = RwSignal::new(detail);
     let failure = RwSignal::new(None::<ApiError>);
     let id = run.with_untracked(|run| run.summary.id.clone());
-    let refreshed = id.clone();
     Effect::new(move |_| {
-        let id = refreshed.clone();
+        let id = id.clone();
         // It lives as long as the page.
         let _ = set_interval_with_handle(
             move || {
