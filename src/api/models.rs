@@ -2,7 +2,7 @@
 
 use super::AppState;
 use super::error::Json;
-use crate::llm::{Catalog, ModelInfo, ModelSource};
+use crate::llm::{Catalog, ModelInfo, ModelSource, SamplePrompt, samples};
 use crate::ui::{ModelOption, Sample};
 use axum::extract::State;
 use serde::Serialize;
@@ -25,12 +25,15 @@ struct Inner {
     last: Mutex<Option<(Instant, Arc<[ModelInfo]>)>>,
     reading: AtomicBool,
     tasks: TaskTracker,
+    samples: Vec<Sample>,
 }
 
 impl Models {
     /// Over this catalog; reads are owned by `tasks`.
     pub fn new(catalog: Catalog, tasks: TaskTracker) -> Self {
-        Self(Arc::new(Inner { catalog, last: Mutex::default(), reading: AtomicBool::new(false), tasks }))
+        let (last, reading) = (Mutex::default(), AtomicBool::new(false));
+        let samples = samples().into_iter().map(sample).collect();
+        Self(Arc::new(Inner { catalog, last, reading, tasks, samples }))
     }
 
     /// For a picker; empty while the provider has not answered yet.
@@ -47,7 +50,7 @@ impl Models {
 
     /// Prompts that are known to work.
     pub fn samples(&self) -> Vec<Sample> {
-        Vec::new()
+        self.0.samples.clone()
     }
 
     async fn known(&self) -> Arc<[ModelInfo]> {
@@ -71,6 +74,10 @@ impl Models {
     fn last(&self) -> Option<(Instant, Arc<[ModelInfo]>)> {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn sample(sample: SamplePrompt) -> Sample {
+    Sample { title: sample.name, stack: sample.stack, prompt: sample.prompt }
 }
 
 fn option(info: &ModelInfo) -> ModelOption {
