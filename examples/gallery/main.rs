@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tower_http::services::ServeDir;
+use tower_http::services::{ServeDir, ServeFile};
 
 /// Where the gallery listens; another port by the first argument.
 const PORT: u16 = 4400;
@@ -40,6 +40,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let router = Router::new()
         .route("/", get(|state, query| page(state, Path("home".to_owned()), query)))
         .route("/{page}", get(page))
+        .route_service("/icons.svg", ServeFile::new(site.join("icons.svg")))
+        .route_service("/favicon.svg", ServeFile::new(site.join("favicon.svg")))
         .route("/fixture-app/", get(|| async { Html(include_str!("app.html")) }))
         .route("/api/projects/{id}/events", get(events))
         .route("/api/fn/{name}", post(server_fn))
@@ -73,9 +75,12 @@ async fn page(
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     let Some(mut page) = fixtures::page(&name, &gallery.app) else { return StatusCode::NOT_FOUND.into_response() };
-    if let (PageData::Project(project), Some(pane)) = (&mut page, query.get("pane")) {
+    if let PageData::Project(project) = &mut page {
+        let pane = query.get("pane").map(String::as_str).unwrap_or_default();
         project.layout = Layout::from_cookie(&format!("420.220.{pane}"));
-        debug_assert!(Pane::ALL.iter().any(|p| p.slug() == pane));
+        if project.layout.pane != Pane::Code {
+            project.open_file = None;
+        }
     }
     let theme = Theme::from_cookie(query.get("theme").map(String::as_str).unwrap_or_default());
     let options = ShellOptions { nonce: "gallery", assets: &gallery.assets, theme, reload_script: None };

@@ -263,3 +263,34 @@ wire_enum! {
         9 Usage { id: u32, memory: u64, processes: u64, cpu_ms: u64 },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let exec = Request::Exec {
+            id: 7,
+            argv: vec!["sh".into(), "-c".into(), b"\xff\0".into()],
+            env: vec![],
+            cwd: "/home/user".into(),
+        };
+        assert_eq!(Request::decode(&exec.encode()), Ok(exec));
+        let setup = Setup { mounts: vec![Mount { writable: true, ..Mount::default() }], ..Setup::default() };
+        assert_eq!(Setup::decode(&setup.encode()), Ok(setup));
+    }
+
+    #[test]
+    fn no_cut_or_forged_packet_is_taken_for_a_message() {
+        let packet = Event::Failed { id: 1, errno: 2, step: "run the program".into() }.encode();
+        for length in 0..packet.len() {
+            assert_eq!(Event::decode(&packet[..length]), Err(Malformed));
+        }
+        assert_eq!(Event::decode(&[packet.clone(), vec![0]].concat()), Err(Malformed), "bytes left over");
+        assert_eq!(Event::decode(&[200]), Err(Malformed), "unknown message");
+        assert_eq!(Vec::<u8>::decode(&[255, 255, 255, 255, 1]), Err(Malformed), "more items than bytes");
+        assert_eq!(Text::decode(&[255, 255, 255, 127, 1]), Err(Malformed), "more text than bytes");
+        assert_eq!(bool::decode(&[2]), Err(Malformed));
+    }
+}

@@ -42,6 +42,7 @@ pub(super) fn highlight_snippet(language: &str, text: &str) -> Option<String> {
 /// The language of a file for people, for instance `TypeScript`; empty if unknown.
 pub fn language_of(path: &str) -> &'static str {
     match syntax_of(path, "") {
+        Some(syntax) if syntax.name == "TypeScriptReact" => "TypeScript",
         Some(syntax) if syntax.name != "Plain Text" => &syntax.name,
         _ => "",
     }

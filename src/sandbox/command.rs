@@ -10,16 +10,13 @@ use super::supervisor::Supervisor;
 use crate::domain::{CallId, CommandExit, CommandId, EventBody, LogSlice, ProjectId, RunId, clean_path};
 use crate::store::new_command_id;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The longest command line accepted, in bytes.
 const LINE_MAX: usize = 64 * 1024;
-/// Logs kept per project; the oldest go first.
-const LOGS_KEPT: usize = 200;
 
 /// A command to start.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +42,7 @@ pub struct CommandSpec {
 pub(super) struct Command {
     pub(super) id: CommandId,
     pub(super) background: bool,
+    pub(super) call: Option<CallId>,
     pub(super) started: Instant,
     /// How it ended, set after that was recorded.
     pub(super) exit: watch::Sender<Option<CommandExit>>,
@@ -65,12 +63,17 @@ impl Command {
 }
 
 impl Service {
-    /// Starts a command, waking or creating the sandbox for it.
+    /// Starts a command, waking or creating the sandbox for it. A background command of a call that has one running
+    /// is that one: a call repeated after a crash of the server finds it started again with the sandbox.
     pub async fn start_command(&self, project: &ProjectId, spec: CommandSpec) -> Result<CommandId, SandboxError> {
         let spec = checked(spec)?;
         let entry = self.inner.entry(project).await?;
         let live = self.up(&entry).await?;
-        self.inner.launch(&entry, &live, spec).await
+        let started_before = spec.call.as_ref().filter(|_| spec.background).and_then(|call| entry.background_of(call));
+        match started_before {
+            Some(command) => Ok(command),
+            None => self.inner.launch(&entry, &live, spec).await,
+        }
     }
 
     /// Waits for a command's end. Cancelling ends the command with all it started, and then returns
@@ -118,7 +121,7 @@ impl Service {
         let known = running || self.inner.state(project).await?.command(command).is_some();
         let slice = tokio::task::spawn_blocking(move || {
             if !known && !dir.is_dir() {
-                return Err(SandboxError::NotFound("there is no such command".to_owned()));
+                return Err(SandboxError::NotFound("there is no such command in this project".to_owned()));
             }
             Ok(output::read(&dir, from, max, !running)?)
         });
@@ -143,13 +146,13 @@ impl Inner {
         spec: CommandSpec,
     ) -> Result<CommandId, SandboxError> {
         let id = new_command_id();
-        let log = create_log(entry, &id).await?;
+        let log = LogWriter::new(entry.log_dir(&id));
         let process = live
             .instance
             .spawn(ProcessConfig {
                 cmd: "/bin/sh".to_owned(),
                 args: vec!["-c".to_owned(), spec.line.clone()],
-                envs: spec.env.clone(),
+                envs: process_env(&spec),
                 cwd: spec.cwd.clone(),
                 stdin: false,
             })
@@ -157,6 +160,7 @@ impl Inner {
         let command = Arc::new(Command {
             id: id.clone(),
             background: spec.background,
+            call: spec.call.clone(),
             started: Instant::now(),
             exit: watch::Sender::new(None),
             stop: CancellationToken::new(),
@@ -170,7 +174,7 @@ impl Inner {
             line: spec.line.clone(),
             cwd: spec.cwd.clone(),
             background: spec.background,
-            call: spec.call,
+            call: spec.call.clone(),
             run: spec.run,
         };
         // Recording and supervising are one task: a caller who gives up now leaves no process without an owner.
@@ -188,6 +192,7 @@ impl Inner {
                     line: spec.line,
                     cwd: spec.cwd,
                     env: spec.env,
+                    call: spec.call,
                 });
             }
             if failed {
@@ -223,31 +228,12 @@ fn checked(mut spec: CommandSpec) -> Result<CommandSpec, SandboxError> {
     Ok(spec)
 }
 
-async fn create_log(entry: &Entry, id: &CommandId) -> Result<LogWriter, SandboxError> {
-    let (dir, logs) = (entry.log_dir(id), entry.dir.join("logs"));
-    tokio::task::spawn_blocking(move || {
-        prune(&logs);
-        LogWriter::create(dir)
-    })
-    .await
-    .map_err(|error| SandboxError::Io(error.to_string()))?
-    .map_err(Into::into)
-}
-
-/// Removes the oldest logs beyond the limit. Best effort: a log that stays is found again next time.
-fn prune(logs: &Path) {
-    let Ok(entries) = std::fs::read_dir(logs) else { return };
-    let mut found: Vec<(SystemTime, PathBuf)> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    if found.len() < LOGS_KEPT {
-        return;
+/// The command's environment. A background command gets colours although its output is no terminal: people read it,
+/// while the output of others often goes to files.
+fn process_env(spec: &CommandSpec) -> BTreeMap<String, String> {
+    let mut env = spec.env.clone();
+    if spec.background {
+        env.entry("FORCE_COLOR".to_owned()).or_insert_with(|| "1".to_owned());
     }
-    found.sort();
-    for (_, path) in found.iter().take(found.len() + 1 - LOGS_KEPT) {
-        if let Err(error) = std::fs::remove_dir_all(path) {
-            tracing::debug!(%error, "an old log was not removed");
-        }
-    }
+    env
 }

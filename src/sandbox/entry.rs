@@ -4,7 +4,7 @@ use super::activity::Activity;
 use super::command::Command;
 use super::provider::{Files, Instance, SandboxSpec};
 use super::resume::ResumeList;
-use crate::domain::{CommandId, ProjectId, SandboxId};
+use crate::domain::{CallId, CommandId, ProjectId, SandboxId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -104,6 +104,12 @@ impl Entry {
     /// A command that has not ended, or ended this moment.
     pub(super) fn command(&self, id: &CommandId) -> Option<Arc<Command>> {
         lock(&self.commands).get(id).cloned()
+    }
+
+    /// The running background command a tool call asked for.
+    pub(super) fn background_of(&self, call: &CallId) -> Option<CommandId> {
+        let commands = lock(&self.commands);
+        commands.values().find(|c| c.background && c.call.as_ref() == Some(call)).map(|c| c.id.clone())
     }
 
     pub(super) fn add_command(&self, command: Arc<Command>) {

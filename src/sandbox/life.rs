@@ -93,6 +93,9 @@ async fn bring_up(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Result<Live, Sandbo
     if let Some(live) = entry.live() {
         return Ok(live);
     }
+    if let Some(dead) = entry.set_live(None) {
+        bury(inner, entry, &dead).await?;
+    }
     if inner.closing.is_cancelled() {
         return Err(SandboxError::Dead("the server is shutting down".to_owned()));
     }
@@ -133,6 +136,7 @@ async fn resume(inner: &Arc<Inner>, entry: &Arc<Entry>, live: &Live) {
             line: record.line,
             cwd: record.cwd,
             env: record.env,
+            call: record.call,
             background: true,
             ..CommandSpec::default()
         };
@@ -150,16 +154,22 @@ async fn mourn(inner: Arc<Inner>, entry: Arc<Entry>, live: Live) {
         return;
     }
     let _life = entry.life.lock().await;
+    // Whoever held the lock may have taken it down, or have buried it to start another.
     if live.ending.get().is_some() {
         return;
     }
-    let why = live.why();
-    end(&live, &why).await;
     entry.set_live(None);
-    let sandbox = inner.view(&entry, SandboxPhase::Failed, Some(why));
-    if let Err(error) = inner.emit(&entry.project, vec![EventBody::SandboxChanged { sandbox }]).await {
+    if let Err(error) = bury(&inner, &entry, &live).await {
         tracing::error!(project = %entry.project, %error, "the death of a sandbox was not recorded");
     }
+}
+
+/// Records that a sandbox died by itself. The caller holds the `life` lock and has taken it out of the entry.
+async fn bury(inner: &Inner, entry: &Entry, dead: &Live) -> Result<(), SandboxError> {
+    let why = dead.why();
+    end(dead, &why).await;
+    let sandbox = inner.view(entry, SandboxPhase::Failed, Some(why));
+    inner.emit(&entry.project, vec![EventBody::SandboxChanged { sandbox }]).await
 }
 
 /// Ends the sandbox and joins everything around it.

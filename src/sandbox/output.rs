@@ -9,11 +9,15 @@ use crate::domain::LogSlice;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes of one segment file.
 const SEGMENT: u64 = 1024 * 1024;
 /// Segments kept besides the first: the log stays under 6 MiB plus one batch.
 const TAIL_SEGMENTS: usize = 5;
+
+/// Logs kept per project; the oldest go first.
+const LOGS_KEPT: usize = 200;
 
 /// Where to begin reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +39,9 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Begins a log in a directory that does not exist yet.
-    pub(super) fn create(dir: PathBuf) -> std::io::Result<Self> {
-        std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir, file: None, segments: Vec::new(), total: 0, failed: false })
+    /// Begins a log in a directory that is made when there is something to write.
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir, file: None, segments: Vec::new(), total: 0, failed: false }
     }
 
     /// Bytes written in all, also those no longer kept.
@@ -64,6 +67,9 @@ impl LogWriter {
     fn store(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let full = self.segments.last().is_none_or(|start| self.total - start >= SEGMENT);
         if full || self.file.is_none() {
+            if self.segments.is_empty() {
+                std::fs::create_dir_all(&self.dir)?;
+            }
             let path = segment_path(&self.dir, self.total);
             self.file = Some(OpenOptions::new().create(true).append(true).open(path)?);
             if self.segments.last() != Some(&self.total) {
@@ -132,6 +138,24 @@ pub(super) fn total(dir: &Path) -> u64 {
     segments(dir).ok().and_then(|segments| segments.last().map(|(start, len)| start + len)).unwrap_or(0)
 }
 
+/// Removes a project's oldest logs beyond the limit. Best effort: a log that stays is found again next time.
+pub(super) fn prune(logs: &Path) {
+    let Ok(entries) = std::fs::read_dir(logs) else { return };
+    let mut found: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    if found.len() <= LOGS_KEPT {
+        return;
+    }
+    found.sort();
+    for (_, path) in found.iter().take(found.len() - LOGS_KEPT) {
+        if let Err(error) = std::fs::remove_dir_all(path) {
+            tracing::debug!(%error, "an old log was not removed");
+        }
+    }
+}
+
 fn read_segment(path: &Path, skip: u64, max: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -197,7 +221,7 @@ mod tests {
     #[test]
     fn output_is_read_back_by_offset_and_by_tail() {
         let (_dir, path) = log();
-        let mut writer = LogWriter::create(path.clone()).unwrap();
+        let mut writer = LogWriter::new(path.clone());
         writer.append(b"one\ntwo\n");
         writer.append(b"three\n");
         let all = read(&path, LogFrom::Offset(0), 1000, false).unwrap();
@@ -210,7 +234,7 @@ mod tests {
     #[test]
     fn a_flood_keeps_head_and_tail_and_shows_the_gap() {
         let (_dir, path) = log();
-        let mut writer = LogWriter::create(path.clone()).unwrap();
+        let mut writer = LogWriter::new(path.clone());
         let line = format!("{}\n", "x".repeat(1023)).into_bytes().repeat(64);
         for _ in 0..1000 {
             writer.append(&line);
@@ -229,7 +253,7 @@ mod tests {
     #[test]
     fn characters_are_never_split_between_two_reads() {
         let (_dir, path) = log();
-        let mut writer = LogWriter::create(path.clone()).unwrap();
+        let mut writer = LogWriter::new(path.clone());
         writer.append("aé".as_bytes());
         let first = read(&path, LogFrom::Offset(0), 2, false).unwrap();
         assert_eq!((first.text.as_str(), first.end), ("a", 1));
@@ -237,6 +261,20 @@ mod tests {
         assert_eq!(read(&path, LogFrom::Tail(1), 10, true).unwrap().text, "");
         writer.append(&[0xE2]);
         assert_eq!(read(&path, LogFrom::Offset(3), 10, true).unwrap().text, "\u{fffd}");
+    }
+
+    #[test]
+    fn only_the_latest_logs_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..LOGS_KEPT + 3 {
+            let log = dir.path().join(format!("cmd_{n}.log"));
+            LogWriter::new(log.clone()).append(b"x");
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n as u64);
+            File::open(log).unwrap().set_modified(at).unwrap();
+        }
+        prune(dir.path());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), LOGS_KEPT);
+        assert!(!dir.path().join("cmd_2.log").exists() && dir.path().join("cmd_3.log").exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A command is on the list from its start until it ends by itself or is stopped. The death of the sandbox or of the
 //! server does not take it off: when the sandbox wakes, these are started again.
 
-use crate::domain::CommandId;
+use crate::domain::{CallId, CommandId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ pub(super) struct Resumable {
     /// Its environment.
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
+    /// The tool call that asked for it.
+    #[serde(default)]
+    pub(super) call: Option<CallId>,
 }
 
 /// The list of one project, in memory and in its file.
@@ -95,6 +98,7 @@ mod tests {
             line: "npm run dev".to_owned(),
             cwd: String::new(),
             env: BTreeMap::new(),
+            call: None,
         };
         list.add(entry(1));
         list.add(entry(2));

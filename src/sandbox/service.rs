@@ -191,11 +191,10 @@ pub(super) fn from_store(error: StoreError) -> SandboxError {
     }
 }
 
-/// Environment of every command: colours although the output is no terminal, and no waiting, asking or reporting home.
+/// Environment of every command: output at once, and no asking or reporting home.
 fn command_env() -> BTreeMap<String, String> {
     [
         ("TERM", "xterm-256color"),
-        ("FORCE_COLOR", "1"),
         ("BROWSER", "none"),
         ("NEXT_TELEMETRY_DISABLED", "1"),
         ("npm_config_yes", "true"),

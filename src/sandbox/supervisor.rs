@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::entry::{Entry, Live};
-use super::output::LogWriter;
+use super::output::{self, LogWriter};
 use super::provider::{ExitStatus, ProcessEvent, Signal};
 use super::service::Inner;
 use super::watcher;
@@ -172,7 +172,7 @@ impl Supervisor {
             self.signal(Signal::Kill).await;
         }
         let exit = self.exit(status, going_down);
-        if self.command.background && !(going_down && !asked) {
+        if self.command.background && (asked || !going_down) {
             self.entry.resume.remove(&self.command.id);
         }
         let duration = self.command.started.elapsed();
@@ -192,6 +192,10 @@ impl Supervisor {
         if !self.command.background {
             self.entry.activity.touch();
             watcher::report_changed_files(&self.inner, &self.entry).await;
+        }
+        let logs = self.entry.dir.join("logs");
+        if let Err(error) = tokio::task::spawn_blocking(move || output::prune(&logs)).await {
+            tracing::error!(%error, "old logs were not removed");
         }
     }
 

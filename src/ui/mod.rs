@@ -15,6 +15,8 @@ mod preview;
 mod runs;
 mod shell;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod workbench;
 

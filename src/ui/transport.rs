@@ -32,6 +32,8 @@ pub fn connect(store: Store) {
         reopening: Cell::new(false),
     });
     stream.open();
+    // The page's owner keeps it; the callbacks hold it weakly.
+    StoredValue::new_local(stream);
 }
 
 struct Stream {

@@ -142,7 +142,10 @@ impl Instance for HostInstance {
         tokio::spawn(async move {
             let (mut a, mut b) = (vec![0; 32768], vec![0; 32768]);
             let (mut out_open, mut err_open) = (true, true);
-            let status = loop {
+            let mut status = None;
+            loop {
+                // Once the process has ended, only what it left in the pipes is read: a daemon may hold them open.
+                let drained = tokio::time::sleep(std::time::Duration::from_millis(100));
                 tokio::select! {
                     biased;
                     n = out.read(&mut a), if out_open => match n {
@@ -153,9 +156,14 @@ impl Instance for HostInstance {
                         Ok(n) if n > 0 => drop(send.send(ProcessEvent::Stderr(Bytes::copy_from_slice(&b[..n]))).await),
                         _ => err_open = false,
                     },
-                    status = child.wait() => break status,
+                    ended = child.wait(), if status.is_none() => status = Some(ended.unwrap()),
+                    () = drained, if status.is_some() => break,
+                    else => break,
                 }
-            };
+                if status.is_some() && !out_open && !err_open {
+                    break;
+                }
+            }
             use std::os::unix::process::ExitStatusExt;
             let status = status.unwrap();
             let end = ExitStatus { code: status.code(), signal: status.signal(), reason: None };

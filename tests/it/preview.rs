@@ -192,6 +192,7 @@ async fn a_closed_port_gives_people_a_waiting_page_that_becomes_the_app() {
     assert_eq!(status, 502);
     assert!(headers["content-type"].to_str().unwrap().starts_with("text/html"));
     assert!(body.contains("Waiting for the app") && body.contains("&lt;b&gt;starting"), "{body}");
+    assert_eq!(front.get("/", &[("sec-fetch-dest", "iframe")]).await.0, 200, "no error in the work pane's console");
     let (status, _, body) = front.get("/", &[("accept", "application/json")]).await;
     let json: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status.as_u16(), json["code"].as_u64()), (502, Some(502)));

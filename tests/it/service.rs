@@ -167,7 +167,8 @@ async fn stopping_asks_first_and_kills_what_will_not_listen() {
     assert_eq!(world.service.stop_command(&world.project, &polite).await.unwrap().code, Some(0));
     let exit = world.service.stop_command(&world.project, &stubborn).await.unwrap();
     assert_eq!(exit.signal.as_deref(), Some("KILL"));
-    assert!(world.output(&polite).await.ends_with("bye\n"));
+    let output = world.output(&polite).await;
+    assert!(output.contains("bye\n"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,6 +204,24 @@ async fn background_commands_start_again_when_the_sandbox_wakes() {
     world.service.shutdown().await;
     assert!(world.state().await.commands.iter().all(|c| c.exit.is_some()));
     assert!(matches!(world.service.ensure(&world.project).await, Err(SandboxError::Dead(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_repeated_after_a_crash_finds_its_background_command_running() {
+    let world = World::new().await;
+    let spec = CommandSpec {
+        line: "sleep 1000".to_owned(),
+        background: true,
+        call: Some(CallId::parse("call_1").unwrap()),
+        ..CommandSpec::default()
+    };
+    let first = world.service.start_command(&world.project, spec.clone()).await.unwrap();
+    assert_eq!(world.service.start_command(&world.project, spec.clone()).await.unwrap(), first);
+    let second = world.after_a_crash(3000).await;
+    let again = second.start_command(&world.project, spec).await.unwrap();
+    assert_ne!(again, first);
+    let running: Vec<_> = world.state().await.commands.iter().filter(|c| c.exit.is_none()).cloned().collect();
+    assert_eq!((running.len(), &running[0].id), (1, &again));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,6 +284,23 @@ async fn a_sandbox_that_dies_is_reported_and_can_be_started_again() {
     assert!(matches!(world.service.connect(&id, 3000).await, Err(SandboxError::Dead(_))));
     world.service.ensure(&world.project).await.unwrap();
     assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_right_after_a_death_is_not_undone_by_its_record() {
+    let world = World::new().await;
+    for round in 1..=20 {
+        world.service.ensure(&world.project).await.unwrap();
+        world.provider.instances.lock().unwrap().last().unwrap().die("crashed");
+        world.service.ensure(&world.project).await.unwrap();
+        assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Running), "round {round}");
+        let id = world.state().await.sandbox.as_ref().unwrap().id.clone();
+        let refused = world.service.connect_awake(&id, free_port()).await;
+        assert!(matches!(refused, Err(SandboxError::PortClosed(_))), "it is alive and nothing listens");
+    }
+    let events = world.store.events().after(&world.project, 0, 1000).await.unwrap();
+    let failed = |event: &&Event| matches!(&event.body, EventBody::SandboxChanged { sandbox } if sandbox.phase == SandboxPhase::Failed);
+    assert_eq!(events.iter().filter(failed).count(), 20, "each death is recorded once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,17 +9,20 @@ use std::time::{Duration, Instant};
 /// How long a look at the interfaces holds.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// An address and the length of its network's prefix.
+type Network = (IpAddr, u8);
+
 /// The networks of the host, looked at again now and then.
 #[derive(Debug, Default)]
 pub(super) struct HostNetworks {
-    seen: Mutex<Option<(Instant, Vec<(IpAddr, u8)>)>>,
+    seen: Mutex<Option<(Instant, Vec<Network>)>>,
     fixed: bool,
 }
 
 impl HostNetworks {
     /// Networks that do not change, for tests.
     #[cfg(test)]
-    pub(super) fn fixed(networks: Vec<(IpAddr, u8)>) -> Self {
+    pub(super) fn fixed(networks: Vec<Network>) -> Self {
         Self { seen: Mutex::new(Some((Instant::now(), networks))), fixed: true }
     }
 
@@ -55,7 +58,7 @@ fn same_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 }
 
 /// Every address of every interface with the length of its prefix.
-fn interfaces() -> std::io::Result<Vec<(IpAddr, u8)>> {
+fn interfaces() -> std::io::Result<Vec<Network>> {
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: getifaddrs writes one pointer, to a list that is ours until freeifaddrs.
     if unsafe { libc::getifaddrs(&raw mut first) } != 0 {

@@ -10,6 +10,7 @@ mod files;
 mod instance;
 mod launch;
 mod link;
+mod live;
 mod ports;
 mod process;
 mod toolchain;

@@ -157,11 +157,9 @@ impl Toolchains {
             let own = prefix(&real)?;
             self.mounts.insert(own);
             let folder = real.parent()?.to_owned();
-            if !executable(&folder, name).is_some_and(|inside| inside == folder.join(name)) {
-                return None;
-            }
-            self.path.push(folder.clone());
-            return Some(folder.join(name));
+            let inside = executable(&folder, name)?;
+            self.path.push(folder);
+            return Some(inside);
         }
         Some(at)
     }
@@ -197,6 +195,7 @@ impl Toolchains {
 
 fn in_parallel<T: Send>(work: impl IntoIterator<Item = impl FnOnce() -> Option<T> + Send>) -> Vec<Option<T>> {
     std::thread::scope(|scope| {
+        #[expect(clippy::needless_collect, reason = "all must be started before the first is waited for")]
         let running: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
         running.into_iter().map(|work| work.join().ok().flatten()).collect()
     })

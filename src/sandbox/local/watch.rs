@@ -1,10 +1,11 @@
 //! Holds the limits that the kernel does not hold here: the workspace's size, the host's free disk, and memory where
 //! there are no control groups. Sleeps while nothing runs.
 
-use super::instance::Inner;
+use super::live::Live;
 use super::{blocking, walk, workspace};
 use rustix::fs::fstatvfs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often the cheap checks are made.
@@ -15,17 +16,16 @@ const REMEASURE: Duration = Duration::from_secs(60);
 const WALK_SHARE: u32 = 20;
 
 /// Watches until the sandbox ends.
-pub async fn run(inner: Arc<Inner>) {
-    let (stop, closed) = inner.stopping();
+pub async fn run(live: Arc<Live>) {
     tokio::select! {
-        () = stop.cancelled() => {}
-        () = closed.cancelled() => {}
-        () = watch(&inner) => {}
+        () = live.stop.cancelled() => {}
+        () = live.closed.cancelled() => {}
+        () = watch(&live) => {}
     }
 }
 
-async fn watch(inner: &Arc<Inner>) {
-    let mut running = inner.watch_running();
+async fn watch(live: &Arc<Live>) {
+    let mut running = live.running.subscribe();
     let mut disk = Disk::default();
     loop {
         // The sender lives as long as we do, so this ends only with a command.
@@ -33,14 +33,14 @@ async fn watch(inner: &Arc<Inner>) {
             return;
         }
         tokio::time::sleep(PERIOD).await;
-        if let Some(reason) = disk.breach(inner).await {
-            inner.kill_all(&reason).await;
+        if let Some(reason) = disk.breach(live).await {
+            live.kill_all(&reason).await;
         }
-        if !inner.memory_is_held()
-            && let Ok(usage) = inner.usage().await
-            && usage.memory > inner.config().memory_mib << 20
+        if live.group.is_none()
+            && let Ok(usage) = live.usage().await
+            && usage.memory > live.shared.config.memory_mib << 20
         {
-            inner.kill_all(&format!("out of memory: {} MiB limit", inner.config().memory_mib)).await;
+            live.kill_all(&live.memory_reason()).await;
         }
     }
 }
@@ -59,9 +59,9 @@ struct Measured {
 
 impl Disk {
     /// Why everything must be killed, if it must.
-    async fn breach(&mut self, inner: &Arc<Inner>) -> Option<String> {
-        let (limit, floor) = (inner.config().disk_mib << 20, inner.config().disk_floor_mib << 20);
-        let directory = workspace::open_root(&inner.workspace().files).ok()?;
+    async fn breach(&mut self, live: &Arc<Live>) -> Option<String> {
+        let (limit, floor) = (live.shared.config.disk_mib << 20, live.shared.config.disk_floor_mib << 20);
+        let directory = workspace::open_root(&live.workspace.files).ok()?;
         let space = fstatvfs(&directory).ok()?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         if free < floor {
@@ -71,7 +71,7 @@ impl Disk {
             return None;
         }
         let started = Instant::now();
-        let folders = [inner.workspace().files.clone(), inner.workspace().state.clone()];
+        let folders = [live.workspace.files.clone(), live.workspace.state.clone()];
         let measure = move || {
             let sizes = folders.iter().map(|folder| walk::disk_usage(&workspace::open_root(folder)?));
             sizes.sum::<Result<u64, _>>()
@@ -82,7 +82,7 @@ impl Disk {
             Err(_) => return None,
         };
         self.measured = Some(Measured { at: Instant::now(), took: started.elapsed(), bytes, free });
-        inner.set_disk(bytes);
+        live.disk.store(bytes, Ordering::Relaxed);
         (bytes > limit).then(|| format!("out of disk: {} MiB limit of the workspace", limit >> 20))
     }
 

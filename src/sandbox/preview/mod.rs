@@ -73,6 +73,7 @@ impl PreviewProxy {
         B::Error: Into<BoxError>,
     {
         let html = wants_html(request.headers());
+        let framed = request.headers().get("sec-fetch-dest").is_some_and(|destination| destination == "iframe");
         let host = host_of(&request).unwrap_or_default();
         let Some((sandbox, port)) = self.parse_host(&host) else { return pages::unknown(None, html) };
         let Some(project) = self.inner.service.find(&sandbox) else { return pages::unknown(Some(&sandbox), html) };
@@ -89,7 +90,7 @@ impl PreviewProxy {
             Ok(connection) => forward::forward(&self.inner, &target, connection, request).await,
             Err(SandboxError::NotFound(_)) => pages::unknown(Some(&target.sandbox), html),
             Err(error) if !html => pages::unavailable(&target, &error),
-            Err(_) => pages::waiting(&self.story(&target).await, &target),
+            Err(_) => pages::waiting(&self.story(&target).await, &target, framed),
         }
     }
 

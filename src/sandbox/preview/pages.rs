@@ -12,8 +12,9 @@ use serde_json::json;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The page that waits for the app and turns into it.
-pub(super) fn waiting(story: &Story, target: &Target) -> Response<ProxyBody> {
+/// The page that waits for the app and turns into it. Inside a frame nobody can see its status but the browser's
+/// console, which would call it an error.
+pub(super) fn waiting(story: &Story, target: &Target, framed: bool) -> Response<ProxyBody> {
     let live = match serde_json::to_string(&json!({ "state": story.state, "ports": story.ports })) {
         Ok(live) => escape(&live),
         Err(_) => String::new(),
@@ -32,7 +33,7 @@ pub(super) fn waiting(story: &Story, target: &Target) -> Response<ProxyBody> {
         output_hidden = hidden(story.output.is_empty()),
         port = target.port,
     );
-    html(StatusCode::BAD_GATEWAY, &story.title, &body)
+    html(if framed { StatusCode::OK } else { StatusCode::BAD_GATEWAY }, &story.title, &body)
 }
 
 /// The answer to the waiting page's question.

@@ -163,6 +163,7 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
             <select name="model" on:change=move |event| model.set(event_target_value(&event))>
                 {options}
             </select>
+            <Icon name="chevron" />
         </label>
     }
     .into_any()

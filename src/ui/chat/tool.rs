@@ -85,12 +85,16 @@ fn slug(state: ToolState) -> &'static str {
 
 #[component]
 fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
+    let store = Workbench::here().store;
     let words = move || {
+        let background =
+            |id: &CommandId| store.read(Change::Commands, |state| state.command(id).is_some_and(|c| c.background));
         call.with(|call| {
             let call = call.as_ref()?;
             let [doing, done, failed] = story(&call.tool).1;
             Some(match call.state {
                 ToolState::Writing | ToolState::Running => doing,
+                ToolState::Done if call.command.as_ref().is_some_and(background) => "Started",
                 ToolState::Done => done,
                 ToolState::Failed => failed,
             })
@@ -98,7 +102,7 @@ fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
     };
     let working = move || call.with(|call| call.as_ref().is_some_and(|c| slug(c.state) == "working"));
     let title = move || {
-        call.with(|call| {
+        let title = call.with(|call| {
             let call = call.as_ref()?;
             Some(match call.title.is_empty() {
                 false => call.title.clone(),
@@ -107,9 +111,10 @@ fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
                 true if story(&call.tool).0 == "tool" => call.tool.clone(),
                 true => String::new(),
             })
-        })
+        });
+        title.filter(|title| !title.is_empty())
     };
-    let summary = move || call.with(|call| call.as_ref().map(|c| c.summary.clone()).unwrap_or_default());
+    let summary = move || call.with(|call| call.as_ref().map(|c| c.summary.clone()).filter(|s| !s.is_empty()));
     view! {
         <span class="tool-words" class:shimmer=working>{words}</span>
         <span class="tool-title">{title}</span>

@@ -4,6 +4,7 @@
 use crate::domain::{Change, FileKind, FileNode};
 use crate::ui::kit::{Icon, bytes};
 use crate::ui::workbench::Workbench;
+use leptos::attr::custom::custom_attribute;
 use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
@@ -101,7 +102,7 @@ fn TreeRow(row: Row, path: Memo<Option<String>>, choose: Callback<Row>) -> impl 
             role="treeitem"
             data-kind=kind
             data-depth=row.depth.min(8).to_string()
-            attr:aria-level=(row.depth + 1).to_string()
+            {..custom_attribute("aria-level", row.depth + 1)}
             aria-expanded=expanded
             aria-selected=selected
             title=row.path.clone()

@@ -20,7 +20,10 @@ pub fn Viewer(
         FileBody::Binary | FileBody::Missing => 0,
     };
     let facts = match body {
-        FileBody::Text { .. } => format!("{language} {} lines · {}", lines, bytes(size)),
+        FileBody::Text { .. } => {
+            let language = if language.is_empty() { language } else { format!("{language} · ") };
+            format!("{language}{lines} lines · {}", bytes(size))
+        }
         FileBody::Binary => bytes(size),
         FileBody::Missing => String::new(),
     };

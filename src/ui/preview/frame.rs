@@ -74,14 +74,16 @@ impl Frame {
         format!("{}{}", self.origin.get(), self.path.get())
     }
 
-    /// Asks the app's page to go `back`, `forward` or to `reload`.
+    /// Goes `back`, `forward`, or does `reload`.
     pub fn steer(self, kind: &str) {
         let Some(element) = self.element.get_untracked() else { return };
         self.faults.set(Vec::new());
-        browser::post_to_frame(&element, kind, &self.origin.get_untracked());
+        let origin = self.origin.get_untracked();
         if kind == "reload" {
-            // A page that failed to load has no script to hear it, so the address is set again.
-            element.set_src(&format!("{}{}", self.origin.get_untracked(), self.path.get_untracked()));
+            // Set again, not asked for: a page that failed to load has no script to hear it.
+            element.set_src(&format!("{origin}{}", self.path.get_untracked()));
+        } else {
+            browser::post_to_frame(&element, kind, &origin);
         }
     }
 

@@ -1,0 +1,345 @@
+//! What a live sandbox knows: its commands, who waits for which answer of init, and how to ask.
+//!
+//! The keeper feeds it init's events; callers and the watcher ask through it. It must not know who they are, nor decide
+//! when the sandbox ends.
+
+use super::link::Link;
+use super::wire::{Event, Request, Text};
+use super::workspace::Workspace;
+use super::{Shared, cgroup};
+use crate::domain::SandboxId;
+use crate::sandbox::SandboxError;
+use crate::sandbox::provider::{ExitStatus, SandboxUsage, Signal};
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch as watched};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Init answers in microseconds; one that does not for so long is stuck.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Sockets fetched at a time, so that most connections need no round trip.
+const SOCKETS: u8 = 4;
+
+/// What the keeper, the watcher and callers share.
+pub struct Live {
+    /// Its id.
+    pub id: SandboxId,
+    /// What all sandboxes share.
+    pub shared: Arc<Shared>,
+    /// Its directories and user.
+    pub workspace: Workspace,
+    /// The environment of its commands.
+    pub env: BTreeMap<String, String>,
+    /// To its init.
+    pub link: Link,
+    /// Init's folder in the host's `/proc`.
+    pub proc_dir: OwnedFd,
+    /// Its control group, where the host has them.
+    pub group: Option<cgroup::Group>,
+    /// Asks it to end.
+    pub stop: CancellationToken,
+    /// Cancelled when it has ended.
+    pub closed: CancellationToken,
+    /// All tasks that serve it; they end with it.
+    pub tasks: TaskTracker,
+    /// What its directories hold in bytes, as last measured.
+    pub disk: AtomicU64,
+    /// How many commands run.
+    pub running: watched::Sender<usize>,
+    /// Empty at first.
+    pub own: Own,
+}
+
+/// What only this file touches.
+#[derive(Default)]
+pub struct Own {
+    state: Mutex<State>,
+    next: AtomicU32,
+    death: Mutex<Option<String>>,
+}
+
+#[derive(Default)]
+struct State {
+    starting: HashMap<u32, oneshot::Sender<Result<u32, SandboxError>>>,
+    commands: HashMap<u32, Command>,
+    by_pid: HashMap<u32, u32>,
+    replies: HashMap<u32, oneshot::Sender<(Event, Vec<OwnedFd>)>>,
+    sockets: Vec<OwnedFd>,
+}
+
+struct Command {
+    pid: u32,
+    exit: Option<oneshot::Sender<ExitStatus>>,
+    ooms_before: u64,
+    doom: Option<String>,
+}
+
+/// What to start.
+pub struct Exec {
+    /// Program and arguments.
+    pub argv: Vec<Text>,
+    /// The whole environment, as `NAME=value`.
+    pub env: Vec<Text>,
+    /// Absolute, inside.
+    pub cwd: Text,
+    /// Standard input, output and error.
+    pub stdio: [OwnedFd; 3],
+}
+
+/// Forgets a command that never reached init.
+struct Unsent<'a> {
+    live: &'a Live,
+    id: u32,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        let mut state = self.live.state();
+        state.starting.remove(&self.id);
+        state.commands.remove(&self.id);
+        self.live.running.send_replace(state.commands.len());
+    }
+}
+
+impl Live {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.own.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a command. Returns its pid, and later how it ended. Dropping this future half way kills the command.
+    pub async fn exec(&self, request: Exec) -> Result<(u32, oneshot::Receiver<ExitStatus>), SandboxError> {
+        if self.stop.is_cancelled() || self.closed.is_cancelled() {
+            return Err(self.dead());
+        }
+        let Exec { argv, env, cwd, stdio } = request;
+        let (exit, exited) = oneshot::channel();
+        let (tell, told) = oneshot::channel();
+        let id = self.number();
+        let command = Command { pid: 0, exit: Some(exit), ooms_before: self.ooms(), doom: None };
+        self.register(id, command, tell);
+        let unsent = Unsent { live: self, id };
+        self.link.request(&Request::Exec { id, argv, env, cwd }, &stdio.each_ref().map(AsFd::as_fd)).await?;
+        std::mem::forget(unsent);
+        drop(stdio);
+        let pid = tokio::select! {
+            pid = told => pid.map_err(|_| self.dead())??,
+            () = self.closed.cancelled() => return Err(self.dead()),
+        };
+        Ok((pid, exited))
+    }
+
+    fn register(&self, id: u32, command: Command, tell: oneshot::Sender<Result<u32, SandboxError>>) {
+        let mut state = self.state();
+        state.starting.insert(id, tell);
+        state.commands.insert(id, command);
+        self.running.send_replace(state.commands.len());
+    }
+
+    /// Signals a command with all it started. One that has ended is no error.
+    pub async fn signal(&self, pid: u32, signal: Signal) -> Result<(), SandboxError> {
+        let id = self.state().by_pid.get(&pid).copied();
+        let Some(id) = id else { return Ok(()) };
+        let signal = match signal {
+            Signal::Interrupt => libc::SIGINT,
+            Signal::Terminate => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+        };
+        match self.link.request(&Request::Signal { id, signal }, &[]).await {
+            // A dead sandbox has no processes left to signal.
+            Err(SandboxError::Dead(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Remembers why it died, if nothing is known yet.
+    pub fn died(&self, cause: String) {
+        self.own.death.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+    }
+
+    fn number(&self) -> u32 {
+        self.own.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How often the kernel killed something inside for want of memory.
+    pub fn ooms(&self) -> u64 {
+        self.group.as_ref().map_or(0, cgroup::Group::ooms)
+    }
+
+    /// That, for people.
+    pub fn memory_reason(&self) -> String {
+        format!("out of memory: {} MiB limit", self.shared.config.memory_mib)
+    }
+
+    /// Takes one event of init to whoever waits for it.
+    pub fn route(self: &Arc<Self>, event: Event, fds: Vec<OwnedFd>) {
+        match event {
+            Event::Started { id, pid } => self.started(id, pid),
+            Event::Failed { id, errno, step } => {
+                let waiter = self.state().starting.remove(&id);
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send(Err(start_error(errno, &step)));
+                }
+            }
+            Event::Exited { id, code, signal } => {
+                let status = ExitStatus {
+                    code: (signal == 0).then_some(code),
+                    signal: (signal != 0).then_some(signal),
+                    reason: None,
+                };
+                self.exited(id, status);
+            }
+            Event::Gone { id } => self.gone(id),
+            Event::Sockets { id } | Event::Usage { id, .. } => {
+                let waiter = self.state().replies.remove(&id);
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send((event, fds));
+                }
+            }
+            // Only the handshake has these; from a live init they mean nothing.
+            Event::Born { .. } | Event::Ready { .. } | Event::Refused { .. } => {}
+        }
+    }
+
+    fn started(self: &Arc<Self>, id: u32, pid: u32) {
+        let waiter = {
+            let mut state = self.state();
+            if let Some(command) = state.commands.get_mut(&id) {
+                command.pid = pid;
+            }
+            state.by_pid.insert(pid, id);
+            state.starting.remove(&id)
+        };
+        if waiter.is_none_or(|waiter| waiter.send(Ok(pid)).is_err()) {
+            // Whoever asked has given up. Sent from a task of its own: the keeper must go on reading.
+            let inner = Arc::clone(self);
+            self.tasks.spawn(async move {
+                let kill = Request::Signal { id, signal: libc::SIGKILL };
+                let _ = inner.link.request(&kill, &[]).await;
+            });
+        }
+    }
+
+    fn exited(&self, id: u32, mut status: ExitStatus) {
+        let exit = self.state().commands.get_mut(&id).and_then(|command| {
+            let killed = status.signal == Some(libc::SIGKILL) || status.code == Some(128 + libc::SIGKILL);
+            status.reason = command
+                .doom
+                .take()
+                .or_else(|| (killed && self.ooms() > command.ooms_before).then(|| self.memory_reason()));
+            command.exit.take()
+        });
+        if let Some(exit) = exit {
+            let _ = exit.send(status);
+        }
+    }
+
+    fn gone(&self, id: u32) {
+        let mut state = self.state();
+        if let Some(waiter) = state.starting.remove(&id) {
+            let _ = waiter.send(Err(SandboxError::Dead("the command was killed while it started".to_owned())));
+        }
+        let Some(command) = state.commands.remove(&id) else { return };
+        if state.by_pid.get(&command.pid) == Some(&id) {
+            state.by_pid.remove(&command.pid);
+        }
+        let left = state.commands.len();
+        drop(state);
+        self.running.send_replace(left);
+        if let Some(exit) = command.exit {
+            let reason = command.doom.unwrap_or_else(|| "something in the sandbox killed its supervisor".to_owned());
+            let _ = exit.send(ExitStatus { code: None, signal: Some(libc::SIGKILL), reason: Some(reason) });
+        }
+    }
+
+    /// Tells everyone who waits that nothing will come any more.
+    pub fn abandon(&self) {
+        let state = std::mem::take(&mut *self.state());
+        let why = || self.death_reason().unwrap_or_else(|| "it was stopped".to_owned());
+        for (_, waiter) in state.starting {
+            let _ = waiter.send(Err(SandboxError::Dead(why())));
+        }
+        for (_, command) in state.commands {
+            if let Some(exit) = command.exit {
+                let reason = command.doom.or_else(|| self.death_reason());
+                let _ = exit.send(ExitStatus { code: None, signal: Some(libc::SIGKILL), reason });
+            }
+        }
+        self.running.send_replace(0);
+    }
+
+    /// Why it died by itself.
+    pub fn death_reason(&self) -> Option<String> {
+        self.own.death.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request that init answers, and waits for the answer.
+    async fn ask(&self, id: u32, request: Request) -> Result<(Event, Vec<OwnedFd>), SandboxError> {
+        let (tell, told) = oneshot::channel();
+        self.state().replies.insert(id, tell);
+        let asked = async {
+            self.link.request(&request, &[]).await?;
+            told.await.map_err(|_| self.dead())
+        };
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(PATIENCE, asked) => answer.unwrap_or_else(|_| Err(self.dead())),
+            () = self.closed.cancelled() => Err(self.dead()),
+        };
+        if answer.is_err() {
+            self.state().replies.remove(&id);
+        }
+        answer
+    }
+
+    /// The error for whoever wants something of it after its end.
+    pub fn dead(&self) -> SandboxError {
+        SandboxError::Dead(self.death_reason().unwrap_or_else(|| "it was stopped".to_owned()))
+    }
+
+    /// A socket in the sandbox's network.
+    pub async fn socket(&self, v6: bool) -> Result<OwnedFd, SandboxError> {
+        if !v6 && let Some(socket) = self.state().sockets.pop() {
+            return Ok(socket);
+        }
+        let id = self.number();
+        let (v4_count, v6_count) = if v6 { (0, 1) } else { (SOCKETS, 0) };
+        let (_, mut fds) = self.ask(id, Request::Sockets { id, v4: v4_count, v6: v6_count }).await?;
+        let socket = fds.pop().ok_or_else(|| self.dead())?;
+        if !v6 {
+            self.state().sockets.extend(fds);
+        }
+        Ok(socket)
+    }
+
+    /// What the sandbox uses now.
+    pub async fn usage(&self) -> Result<SandboxUsage, SandboxError> {
+        let id = self.number();
+        let (answer, _) = self.ask(id, Request::Usage { id }).await?;
+        let Event::Usage { memory, processes, cpu_ms, .. } = answer else { return Err(self.dead()) };
+        let memory = self.group.as_ref().and_then(cgroup::Group::memory).unwrap_or(memory);
+        Ok(SandboxUsage { memory, processes, disk: self.disk.load(Ordering::Relaxed), cpu_ms })
+    }
+
+    /// Kills every command, which then ends with this reason.
+    pub async fn kill_all(&self, reason: &str) {
+        tracing::warn!(sandbox = %self.id, reason, "commands killed");
+        for command in self.state().commands.values_mut() {
+            command.doom.get_or_insert_with(|| reason.to_owned());
+        }
+        // If the link is broken the sandbox is ending anyway.
+        let _ = self.link.request(&Request::KillAll {}, &[]).await;
+    }
+}
+
+fn start_error(errno: i32, step: &Text) -> SandboxError {
+    let step = String::from_utf8_lossy(&step.0);
+    match errno {
+        libc::ENOENT if step.starts_with("run") => SandboxError::NotFound("no such program in the sandbox".to_owned()),
+        libc::ENOENT | libc::ENOTDIR => SandboxError::NotFound("no such directory in the sandbox".to_owned()),
+        libc::EAGAIN => SandboxError::Limit("the sandbox has too many processes".to_owned()),
+        _ => SandboxError::Invalid(format!("could not {step}: {}", std::io::Error::from_raw_os_error(errno))),
+    }
+}
