@@ -54,7 +54,7 @@ impl AppState {
         Self {
             preview,
             guard: Arc::new(guard::Guard::new(server)),
-            models: models::Models::new(services.catalog.clone(), tasks.clone()),
+            models: models::Models::new(services.catalog.clone(), tasks.clone(), shutdown.clone()),
             metrics: metrics::Metrics::default(),
             site: Site::load(server),
             services,

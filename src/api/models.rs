@@ -2,13 +2,15 @@
 
 use super::AppState;
 use super::error::Json;
-use crate::llm::{Catalog, ModelInfo, ModelSource};
+use crate::llm::{Catalog, ModelInfo, ModelSource, SamplePrompt, samples};
 use crate::ui::{ModelOption, Sample};
 use axum::extract::State;
 use serde::Serialize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// A page waits so long for a list it has never seen, and then goes without.
@@ -22,15 +24,27 @@ pub struct Models(Arc<Inner>);
 
 struct Inner {
     catalog: Catalog,
-    last: Mutex<Option<(Instant, Arc<[ModelInfo]>)>>,
+    last: watch::Sender<Option<List>>,
     reading: AtomicBool,
     tasks: TaskTracker,
+    shutdown: CancellationToken,
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone)]
+struct List {
+    read_at: Instant,
+    models: Arc<[ModelInfo]>,
 }
 
 impl Models {
-    /// Over this catalog; reads are owned by `tasks`.
-    pub fn new(catalog: Catalog, tasks: TaskTracker) -> Self {
-        Self(Arc::new(Inner { catalog, last: Mutex::default(), reading: AtomicBool::new(false), tasks }))
+    /// Over this catalog, of which a first reading begins at once. Readings are owned by `tasks` and end on `shutdown`.
+    pub fn new(catalog: Catalog, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        let (last, reading) = (watch::Sender::new(None), AtomicBool::new(false));
+        let samples = samples().into_iter().map(sample).collect();
+        let this = Self(Arc::new(Inner { catalog, last, reading, tasks, shutdown, samples }));
+        this.read();
+        this
     }
 
     /// For a picker; empty while the provider has not answered yet.
@@ -47,30 +61,44 @@ impl Models {
 
     /// Prompts that are known to work.
     pub fn samples(&self) -> Vec<Sample> {
-        Vec::new()
+        self.0.samples.clone()
     }
 
     async fn known(&self) -> Arc<[ModelInfo]> {
-        let last = self.last();
-        if last.as_ref().is_some_and(|(at, _)| at.elapsed() < STALE) || self.0.reading.swap(true, Ordering::AcqRel) {
-            return last.map(|(_, models)| models).unwrap_or_default();
+        let last = self.0.last.borrow().clone();
+        if last.as_ref().is_none_or(|list| list.read_at.elapsed() > STALE) {
+            self.read();
         }
-        let this = self.clone();
-        // In a task of its own, so that a reader who leaves does not cut the reading off.
-        let reading = self.0.tasks.spawn(async move {
-            let (models, _) = this.0.catalog.list().await;
-            *this.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), models.into()));
-            this.0.reading.store(false, Ordering::Release);
-        });
-        if last.is_none() {
-            let _still_reading = tokio::time::timeout(PATIENCE, reading).await;
+        if let Some(list) = last {
+            return list.models;
         }
-        self.last().map(|(_, models)| models).unwrap_or_default()
+        let mut first = self.0.last.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, first.wait_for(Option::is_some)).await;
+        waited
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|list| list.as_ref().map(|list| Arc::clone(&list.models)))
+            .unwrap_or_default()
     }
 
-    fn last(&self) -> Option<(Instant, Arc<[ModelInfo]>)> {
-        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Reads the list unless that is being done: in a task, so that a page that is left does not cut it off.
+    fn read(&self) {
+        if self.0.reading.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            let list = this.0.shutdown.run_until_cancelled(this.0.catalog.list()).await;
+            if let Some((models, _)) = list {
+                this.0.last.send_replace(Some(List { read_at: Instant::now(), models: models.into() }));
+            }
+            this.0.reading.store(false, Ordering::Release);
+        });
     }
+}
+
+fn sample(sample: SamplePrompt) -> Sample {
+    Sample { title: sample.name, stack: sample.stack, prompt: sample.prompt }
 }
 
 fn option(info: &ModelInfo) -> ModelOption {

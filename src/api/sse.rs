@@ -26,8 +26,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const BATCH: usize = 256;
 /// Output in one `output` event, in bytes.
 pub(super) const CHUNK: u64 = 64 * 1024;
-/// Output sent before the log is looked at again, in bytes.
-const OUTPUT_BATCH: usize = 256 * 1024;
 /// Commands a reader may follow.
 const FOLLOWED: usize = 256;
 
@@ -199,29 +197,23 @@ impl Feed {
         Ok(())
     }
 
+    /// At most one chunk of each command, so that one that floods does not hold up the others.
     async fn read_output(&mut self) -> Option<Bytes> {
         let mut frame = Vec::new();
         let mut finished = Vec::new();
         for (command, offset) in &mut self.known {
-            while frame.len() < OUTPUT_BATCH {
-                let ended = self.ended.contains(command);
-                let slice = self.sandbox.read_log(&self.project, command, LogFrom::Offset(*offset), CHUNK).await;
-                // A log that is gone (an old command) has nothing more to say.
-                let Ok(slice) = slice else {
-                    finished.push(command.clone());
-                    break;
-                };
-                if slice.end > *offset {
+            let ended = self.ended.contains(command);
+            let slice = self.sandbox.read_log(&self.project, command, LogFrom::Offset(*offset), CHUNK).await;
+            match slice {
+                Ok(slice) if slice.end > *offset => {
                     *offset = slice.end;
                     let len = slice.end.saturating_sub(slice.start);
                     let chunk = OutputChunk { command: command.clone(), offset: slice.start, text: slice.text, len };
                     encode(&mut frame, Some("output"), None, &chunk);
-                } else {
-                    if ended {
-                        finished.push(command.clone());
-                    }
-                    break;
                 }
+                Ok(_) if !ended => {}
+                // Sent whole, or gone (an old command): nothing more to say.
+                Ok(_) | Err(_) => finished.push(command.clone()),
             }
         }
         for command in finished {

@@ -14,7 +14,6 @@ pub(super) async fn doctor(config: Config) -> Result<ExitCode, Failed> {
     let (provider, _egress) = boot::local_provider(&config);
     let mut checks = vec![data_folder(&config).await, address(&config).await, browser_files(&config)];
     checks.extend(provider.doctor().await);
-    checks.push(toolchains(&provider.tools()));
     checks.push(model(&config).await);
     super::say(&table(&checks));
     let failed = checks.iter().any(|check| check.state == CheckState::Failed);
@@ -88,15 +87,6 @@ fn browser_files(config: &Config) -> Check {
         format!("missing below {}: {}", root.display(), missing.join(", ")),
         Some("build them with `make build`, or set SANDCASTLE_SITE_ROOT".to_owned()),
     )
-}
-
-fn toolchains(tools: &[crate::sandbox::provider::HostTool]) -> Check {
-    let list: Vec<String> = tools.iter().map(|tool| format!("{} {}", tool.name, tool.version)).collect();
-    if list.is_empty() {
-        let fix = "install Node.js or Python on this machine; apps are built with what it has";
-        return check("toolchains", CheckState::Degraded, "none found", Some(fix.to_owned()));
-    }
-    check("toolchains", CheckState::Ok, list.join(", "), None)
 }
 
 async fn model(config: &Config) -> Check {

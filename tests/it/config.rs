@@ -57,7 +57,7 @@ fn a_key_goes_only_to_the_provider_it_belongs_to() {
     assert_eq!((openai.base_url.as_str(), openai.configured), ("https://api.openai.com/v1", true));
     let local = resolve(&[("AI_GATEWAY_BASE_URL", "http://127.0.0.1:11434/v1/"), ("OPENAI_API_KEY", "o")], "").model;
     assert_eq!((local.base_url.as_str(), local.api_key), ("http://127.0.0.1:11434/v1", None));
-    assert_eq!(resolve(&[("AI_GATEWAY_API_KEY", "")], "").model.configured, false);
+    assert!(!resolve(&[("AI_GATEWAY_API_KEY", "")], "").model.configured);
 }
 
 #[test]

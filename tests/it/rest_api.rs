@@ -88,7 +88,7 @@ async fn a_prompt_that_is_empty_binary_or_huge_is_refused_with_words() {
     for (text, expected) in [("", 400), ("  \n ", 400), ("a\0b", 400), ("\u{1b}[31m", 400), (huge.as_str(), 413)] {
         let (status, body) = answer(app.post(&messages, &json!({ "text": text }))).await;
         assert_eq!(status.as_u16(), expected, "{body}");
-        assert!(body["message"].as_str().unwrap().starts_with("the message is"), "{body}");
+        assert!(body["message"].as_str().unwrap().starts_with("The message "), "{body}");
         let (status, _) = answer(app.post("/api/projects", &json!({ "prompt": text }))).await;
         assert_eq!(status.as_u16(), expected);
     }

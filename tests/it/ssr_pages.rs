@@ -60,7 +60,7 @@ async fn the_prompt_form_works_without_javascript() {
     assert!(html.contains("A small shop"));
     let refused = form("prompt=++").await.unwrap();
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
-    assert!(refused.text().await.unwrap().contains("the message is empty"));
+    assert!(refused.text().await.unwrap().contains("The message is empty"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
