@@ -21,7 +21,7 @@ impl Tool for CreateSandbox {
     fn prepare(&self, project: &ProjectId, _: &Value) -> Result<Job, ToolError> {
         Ok(Job::new("sandbox", "createSandbox", json!({"project": project}), |_| {
             Ok(Report {
-                summary: "ready".to_owned(),
+                summary: String::new(),
                 output: "The sandbox is ready. The workspace is /home/user; paths are relative to it.".to_owned(),
                 in_vain: false,
             })

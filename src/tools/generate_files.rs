@@ -65,11 +65,15 @@ impl Tool for GenerateFiles {
         };
         Ok(Job::new(title, "writeFiles", json!({"project": project, "files": files}), move |_| {
             let list: String = written.iter().map(|(path, bytes)| format!("{path} ({bytes} bytes)\n")).collect();
-            let summary = match written.len() {
-                1 => "written".to_owned(),
-                many => format!("{many} files written"),
-            };
-            Ok(Report { summary, output: format!("Written:\n{list}"), in_vain: false })
+            Ok(Report { summary: size(total), output: format!("Written:\n{list}"), in_vain: false })
         }))
+    }
+}
+
+/// A size for people.
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        _ => format!("{:.1} KB", bytes as f64 / 1024.0),
     }
 }

@@ -44,7 +44,7 @@ impl Tool for GetSandboxUrl {
                 // The app answers, but not with a page: the model should look before it claims success.
                 let hint = if status >= 400 { " That is an error page: look at the logs and fix it." } else { "" };
                 Ok(Report {
-                    summary: format!("answers with {status}"),
+                    summary: format!("HTTP {status}"),
                     output: format!("{url} answers with HTTP status {status}.{hint}"),
                     in_vain: status >= 400,
                 })

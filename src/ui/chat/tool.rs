@@ -104,6 +104,10 @@ fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
     let title = move || {
         let title = call.with(|call| {
             let call = call.as_ref()?;
+            // Its words say it all.
+            if call.tool == "create_sandbox" {
+                return None;
+            }
             Some(match call.title.is_empty() {
                 false => call.title.clone(),
                 // The title comes with the complete arguments; until then the files say how far it is.
