@@ -19,7 +19,7 @@ mod web {
     pub fn hydrate() {
         console_error_panic_hook::set_once();
         let data = document().get_element_by_id("page-data").and_then(|element| element.text_content());
-        let page = data.and_then(|text| serde_json::from_str::<PageData>(&text).ok());
+        let page = data.and_then(|text| serde_json::from_slice::<PageData>(text.as_bytes()).ok());
         match page {
             Some(page) => leptos::mount::hydrate_body(move || view! { <App page/> }),
             // A page from an older server with newer code, or the reverse: it stays readable without hydration.

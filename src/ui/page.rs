@@ -9,8 +9,10 @@ use crate::domain::{
 use serde::{Deserialize, Serialize};
 
 /// One page with all it shows at first.
+///
+/// Tagged from outside: an inner tag would make serde buffer the page and compile every type in it twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "page", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum PageData {
     /// `/`: the prompt and the projects.
     Home {
