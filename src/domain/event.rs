@@ -2,24 +2,48 @@
 //!
 //! Adding a variant is compatible; changing the meaning of one is not (old logs are folded by new code).
 
+use super::wire;
 use super::{ApiError, CallId, CommandId, MessageId, ProjectId, RunId, RunSummary, SandboxId};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
-/// One numbered fact about a project.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One numbered fact about a project. On the wire it is flat: `{"seq": 7, "at": …, "type": "text_delta", …}`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Position in the project's log, from 1, without gaps. It is also the SSE `id`.
     pub seq: u64,
     /// When it was appended (Unix ms, the server's clock).
     pub at: u64,
     /// What happened.
-    #[serde(flatten)]
     pub body: EventBody,
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = wire::flatten(&self.body, "type").map_err(serde::ser::Error::custom)?;
+        fields.insert("seq".to_owned(), self.seq.into());
+        fields.insert("at".to_owned(), self.at.into());
+        fields.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::<String, Value>::deserialize(deserializer)?;
+        let mut number = |name: &str| {
+            let number = fields.remove(name).and_then(|value| value.as_u64());
+            number.ok_or_else(|| D::Error::custom(format!("missing field `{name}`")))
+        };
+        let (seq, at) = (number("seq")?, number("at")?);
+        let body = wire::nest(fields, "type").map_err(D::Error::custom)?;
+        Ok(Self { seq, at, body: serde_json::from_value(body).map_err(D::Error::custom)? })
+    }
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum EventBody {
     /// The first event of every log.
     ProjectCreated {
@@ -217,7 +241,7 @@ pub struct ModelRef {
 
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum TurnOutcome {
     /// The model said it is done.
     Completed,

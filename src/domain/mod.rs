@@ -13,6 +13,7 @@ mod run;
 mod state;
 #[cfg(test)]
 mod state_tests;
+mod wire;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
 pub use error::{ApiError, ErrorCode};

@@ -129,7 +129,7 @@ pub struct FileView {
 
 /// The content of a [`FileView`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum FileBody {
     /// Text, one entry a line; no entry for an empty file.
     Text {
