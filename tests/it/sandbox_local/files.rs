@@ -68,12 +68,12 @@ async fn no_path_leads_out_of_the_workspace() {
 async fn odd_names_are_listed_and_removed_without_harm() {
     let sandbox = Fixture::new().await;
     let made = "mkdir odd && cd odd && touch -- -rf \"$(printf 'a\\nb')\" \"$(printf '\\377\\376')\" && \
-                ln -s /etc evil && i=0 && while [ $i -lt 600 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done";
+                ln -s /etc evil && i=0 && while [ $i -lt 200 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done";
     let run = sandbox.sh(made).await;
     assert_eq!(run.status.code, Some(0), "{run:?}");
     let listing = sandbox.files.list("odd", options(1)).await.unwrap();
     assert_eq!(listing.entries.len(), 5);
-    assert!(!sandbox.files.list("", options(u32::MAX)).await.unwrap().truncated.is_empty());
+    assert!(!sandbox.files.list("", options(100)).await.unwrap().truncated.is_empty());
     sandbox.files.remove("odd").await.unwrap();
     sandbox.files.remove("odd").await.unwrap();
     assert_eq!(sandbox.files.list("", options(1)).await.unwrap().entries, []);
