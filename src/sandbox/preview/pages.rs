@@ -87,7 +87,7 @@ pub(super) fn broken(target: &Target, error: &dyn std::fmt::Display, wants_html:
 
 fn html(status: StatusCode, title: &str, body: &str) -> Response<ProxyBody> {
     let page = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
+        "<!doctype html><html lang=\"en\" data-sandcastle-page><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head>\
          <body>{body}</body></html>",
         title = escape(title),
