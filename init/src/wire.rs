@@ -287,7 +287,7 @@ mod tests {
         for length in 0..packet.len() {
             assert_eq!(Event::decode(&packet[..length]), Err(Malformed));
         }
-        assert_eq!(Event::decode(&[packet.clone(), vec![0]].concat()), Err(Malformed), "bytes left over");
+        assert_eq!(Event::decode(&[packet, vec![0]].concat()), Err(Malformed), "bytes left over");
         assert_eq!(Event::decode(&[200]), Err(Malformed), "unknown message");
         assert_eq!(Vec::<u8>::decode(&[255, 255, 255, 255, 1]), Err(Malformed), "more items than bytes");
         assert_eq!(Text::decode(&[255, 255, 255, 127, 1]), Err(Malformed), "more text than bytes");

@@ -69,7 +69,7 @@ async fn a_project_is_created_read_listed_and_deleted() {
     assert!(created["message"].as_str().unwrap().starts_with("msg_"));
     let (_, project) = answer(app.get(&format!("/api/projects/{id}"))).await;
     assert_eq!(project["name"], "A todo app");
-    assert_eq!(project["messages"][0]["parts"][0]["text"], "A todo app\nin two lines");
+    assert_eq!(project["messages"][0]["parts"][0]["text"]["text"], "A todo app\nin two lines");
     let (_, list) = answer(app.get("/api/projects")).await;
     assert_eq!(list[0]["id"], id);
     let (status, _) = answer(app.request(Method::DELETE, &format!("/api/projects/{id}"))).await;

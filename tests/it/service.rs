@@ -104,7 +104,7 @@ async fn many_callers_share_one_start_and_the_id_stays() {
     assert!(views.iter().all(|view| view.id == views[0].id && view.phase == SandboxPhase::Running));
     assert_eq!(world.service.find(&views[0].id), Some(world.project.clone()));
     world.service.sleep(&world.project).await.unwrap();
-    assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Asleep));
+    assert_eq!(phase(&*world.state().await), Some(SandboxPhase::Asleep));
     assert_eq!(world.service.ensure(&world.project).await.unwrap().id, views[0].id);
 }
 
@@ -283,7 +283,7 @@ async fn a_sandbox_that_dies_is_reported_and_can_be_started_again() {
     let id = state.sandbox.as_ref().unwrap().id.clone();
     assert!(matches!(world.service.connect(&id, 3000).await, Err(SandboxError::Dead(_))));
     world.service.ensure(&world.project).await.unwrap();
-    assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Running));
+    assert_eq!(phase(&*world.state().await), Some(SandboxPhase::Running));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,7 +293,7 @@ async fn a_start_right_after_a_death_is_not_undone_by_its_record() {
         world.service.ensure(&world.project).await.unwrap();
         world.provider.instances.lock().unwrap().last().unwrap().die("crashed");
         world.service.ensure(&world.project).await.unwrap();
-        assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Running), "round {round}");
+        assert_eq!(phase(&*world.state().await), Some(SandboxPhase::Running), "round {round}");
         let id = world.state().await.sandbox.as_ref().unwrap().id.clone();
         let refused = world.service.connect_awake(&id, free_port()).await;
         assert!(matches!(refused, Err(SandboxError::PortClosed(_))), "it is alive and nothing listens");
@@ -322,7 +322,7 @@ async fn an_idle_sandbox_goes_to_sleep_and_a_viewer_keeps_it_awake() {
     for _ in 0..20 {
         viewer.changed().await.unwrap();
     }
-    assert_eq!(phase(&world.state().await.clone()), Some(SandboxPhase::Running));
+    assert_eq!(phase(&*world.state().await), Some(SandboxPhase::Running));
     drop(viewer);
     let state = world.until(|state| phase(state) == Some(SandboxPhase::Asleep)).await;
     assert!(state.sandbox.as_ref().unwrap().detail.as_ref().unwrap().starts_with("idle for"));

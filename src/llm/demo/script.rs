@@ -220,8 +220,8 @@ mod tests {
         let recordings = load().unwrap();
         for recording in &recordings {
             let mut messages = vec![json!({"role": "system", "content": "s"}), user(&recording.run.prompt)];
-            let prompts: Vec<&str> = recording.run.follow_ups.iter().map(|f| f.prompt.as_str()).collect();
-            for next in prompts.into_iter().map(Some).chain([None]) {
+            let prompts = recording.run.follow_ups.iter().map(|f| f.prompt.as_str());
+            for next in prompts.map(Some).chain([None]) {
                 for round in 0.. {
                     assert!(round < 20, "{} does not end", recording.run.title);
                     let answer = reply(&recordings, &messages);
