@@ -1,7 +1,6 @@
 //! Integration tests: the server's parts through their public interfaces, each in a data folder of its own.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails the test by panicking")]
 
 mod agent;
 mod config;
