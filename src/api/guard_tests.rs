@@ -1,3 +1,5 @@
+//! Tests of the guard: what it lets in and what it refuses. They must not know any route behind it.
+
 use super::*;
 
 fn config(addr: &str, token: Option<&str>) -> ServerConfig {
