@@ -190,7 +190,7 @@ pub fn turn(app: &str) -> Vec<(u64, Step)> {
         EventBody::TurnFinished {
             turn: run(1),
             outcome: TurnOutcome::Completed,
-            usage: Some(Usage { input_tokens: 18_400, output_tokens: 2_950, cached_tokens: 12_000 }),
+            usage: Some(Usage { input_tokens: 18_400, output_tokens: 2_950, cached_tokens: 12_000, cost: Some(8_000) }),
         },
     );
     for n in 1..=6 {

@@ -4,15 +4,15 @@
 //! are taken off here. Owns the invariants providers insist on: every call has exactly one result, directly after it.
 //! Pure: entries in, messages out.
 
-use crate::domain::{CallId, RunId};
+use super::compact;
+use crate::domain::{CallId, RunId, Usage};
 use crate::llm::AnswerCall;
 use crate::store::TranscriptEntry;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Over this many bytes old results and file contents are left out of what the model reads.
-const BUDGET: usize = 400 * 1024;
-/// The newest messages are never cut.
+/// The newest messages are cut last.
 const KEPT_WHOLE: usize = 12;
 /// Texts shorter than this are not worth cutting (bytes).
 const WORTH_CUTTING: usize = 600;
@@ -34,12 +34,29 @@ pub(super) fn user_message(text: &str) -> Value {
     json!({"role": "user", "content": text})
 }
 
-/// The model's answer as it is recorded. `parts` is how many parts the message has after it.
-pub(super) fn assistant_message(text: &str, calls: &[(CallId, AnswerCall)], parts: u32) -> Value {
+/// What is recorded with an answer, for the turn that goes on after a crash.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recorded {
+    /// How many parts the message has after it.
+    pub parts: u32,
+    /// Tokens and money.
+    pub usage: Option<Usage>,
+    /// Whether the turn goes on although nothing is called: it was cut at the output limit.
+    pub goes_on: bool,
+}
+
+/// The model's answer as it is recorded.
+pub(super) fn assistant_message(text: &str, calls: &[(CallId, AnswerCall)], more: &Recorded) -> Value {
     let mut message = Map::new();
     message.insert("role".to_owned(), json!("assistant"));
     message.insert("content".to_owned(), if text.is_empty() && !calls.is_empty() { Value::Null } else { json!(text) });
-    message.insert("x_parts".to_owned(), json!(parts));
+    message.insert("x_parts".to_owned(), json!(more.parts));
+    if let Some(usage) = &more.usage {
+        message.insert("x_usage".to_owned(), json!(usage));
+    }
+    if more.goes_on {
+        message.insert("x_goes_on".to_owned(), json!(true));
+    }
     if !calls.is_empty() {
         message.insert("tool_calls".to_owned(), calls.iter().map(|(id, call)| wire_call(id, call)).collect());
     }
@@ -81,8 +98,10 @@ pub(super) struct Progress {
     pub parts: u32,
     /// Calls of the last of them that have no result yet, with their index.
     pub open: Vec<(usize, CallId, AnswerCall)>,
-    /// Whether the last of them had any calls; if not, the turn was complete.
-    pub had_calls: bool,
+    /// Whether the turn is to go on after the last of them: it had calls, or was cut. If not, the turn was complete.
+    pub goes_on: bool,
+    /// What all of them used.
+    pub usage: Option<Usage>,
 }
 
 /// Reads from the journal how far this turn got.
@@ -90,12 +109,15 @@ pub(super) fn progress(entries: &[TranscriptEntry], turn: &RunId) -> Progress {
     let mine: BTreeMap<u32, &Value> =
         entries.iter().filter(|e| e.turn == *turn).map(|e| (e.step, &e.message)).collect();
     let mut out = Progress { begun: !mine.is_empty(), ..Progress::default() };
+    for usage in mine.values().filter_map(|m| Usage::deserialize(m.get("x_usage")?).ok()) {
+        out.usage.get_or_insert_default().add(&usage);
+    }
     let last = mine.iter().rev().find(|(step, _)| **step >= STRIDE && **step % STRIDE == 0);
     let Some((step, answer)) = last else { return out };
     out.steps = step / STRIDE;
     out.parts = answer.get("x_parts").and_then(Value::as_u64).and_then(|p| u32::try_from(p).ok()).unwrap_or_default();
     let calls = answer.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    out.had_calls = !calls.is_empty();
+    out.goes_on = !calls.is_empty() || answer.get("x_goes_on").is_some();
     for (index, call) in calls.iter().enumerate() {
         if mine.contains_key(&result_step(out.steps, index)) {
             continue;
@@ -109,9 +131,35 @@ pub(super) fn progress(entries: &[TranscriptEntry], turn: &RunId) -> Progress {
     out
 }
 
-/// The messages to send: system prompt, then the transcript, repaired and within the budget.
-pub(super) fn messages(system: &str, entries: &[TranscriptEntry]) -> Vec<Value> {
-    let mut out = vec![json!({"role": "system", "content": system})];
+/// The messages to send: system prompt, then the transcript, repaired and cut to `budget` bytes. First old results and
+/// file contents go, then whole turns, of which a summary stays, and last the newest results are shortened.
+pub(super) fn messages(system: &str, entries: &[TranscriptEntry], budget: usize) -> Vec<Value> {
+    let mut starts: Vec<usize> =
+        (0..entries.len()).filter(|at| *at == 0 || entries[*at].turn != entries[*at - 1].turn).collect();
+    let from = |start: usize| {
+        let (old, recent) = entries.split_at(start);
+        let mut out = vec![json!({"role": "system", "content": system})];
+        if !old.is_empty() {
+            out.push(user_message(&compact::summary(old)));
+        }
+        pair(recent, &mut out);
+        trim(&mut out, budget);
+        out
+    };
+    let whole = from(0);
+    if size(&whole) <= budget {
+        return whole;
+    }
+    // The more turns are summarised the shorter it gets; the running one is never among them.
+    let last = starts.pop().unwrap_or(0);
+    let first = starts.partition_point(|start| size(&from(*start)) > budget);
+    let mut out = from(starts.get(first).copied().unwrap_or(last));
+    compact::shorten(&mut out, budget);
+    out
+}
+
+/// The transcript as providers want it: every call with its result right behind it.
+fn pair(entries: &[TranscriptEntry], out: &mut Vec<Value>) {
     let mut results: Vec<(String, Value)> = Vec::new();
     let mut wanted: Vec<String> = Vec::new();
     for entry in entries {
@@ -121,14 +169,17 @@ pub(super) fn messages(system: &str, entries: &[TranscriptEntry]) -> Vec<Value> 
             }
             continue;
         }
-        settle(&mut out, &mut wanted, &mut results);
+        settle(out, &mut wanted, &mut results);
         let calls = entry.message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
         wanted = calls.filter_map(|c| c.get("id")?.as_str().map(str::to_owned)).collect();
         out.push(without_ours(&entry.message));
     }
-    settle(&mut out, &mut wanted, &mut results);
-    trim(&mut out);
-    out
+    settle(out, &mut wanted, &mut results);
+}
+
+/// Bytes of a conversation on the wire.
+pub(super) fn size(messages: &[Value]) -> usize {
+    messages.iter().map(|m| m.to_string().len()).sum()
 }
 
 /// Puts the results of the last answer behind it, one for each call, made up where the turn ended before there was one.
@@ -156,11 +207,11 @@ fn without_ours(message: &Value) -> Value {
 
 /// Cuts old results and old file contents, oldest first, until the conversation fits. Messages themselves stay, so
 /// that calls and results stay paired.
-fn trim(messages: &mut [Value]) {
-    let mut total: usize = messages.iter().map(|m| m.to_string().len()).sum();
+fn trim(messages: &mut [Value], budget: usize) {
+    let mut total = size(messages);
     let last = messages.len().saturating_sub(KEPT_WHOLE);
     for message in messages.iter_mut().take(last) {
-        if total <= BUDGET {
+        if total <= budget {
             return;
         }
         let before = message.to_string().len();
@@ -200,7 +251,8 @@ fn cut_strings(value: &mut Value) {
     }
 }
 
-fn role(message: &Value) -> &str {
+/// Who wrote a message.
+pub(super) fn role(message: &Value) -> &str {
     message.get("role").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -222,15 +274,59 @@ mod tests {
         (CallId::parse(format!("call_{id}")).unwrap(), answer)
     }
 
+    fn parts(parts: u32) -> Recorded {
+        Recorded { parts, ..Recorded::default() }
+    }
+
+    #[test]
+    fn what_a_turn_used_is_in_its_journal() {
+        let usage = Usage { input_tokens: 5, output_tokens: 2, cached_tokens: 0, cost: Some(7) };
+        let cut = Recorded { parts: 1, usage: Some(usage), goes_on: true };
+        let entries = [
+            entry(
+                "run_1",
+                1000,
+                assistant_message("", &[call("a")], &Recorded { parts: 1, usage: Some(usage), goes_on: false }),
+            ),
+            entry("run_1", 2000, assistant_message("half", &[], &cut)),
+        ];
+        let got = progress(&entries, &RunId::parse("run_1").unwrap());
+        assert!(got.goes_on);
+        assert_eq!(got.usage, Some(Usage { input_tokens: 10, output_tokens: 4, cached_tokens: 0, cost: Some(14) }));
+    }
+
+    #[test]
+    fn a_very_long_conversation_keeps_a_summary_of_its_first_turns() {
+        let mut entries = Vec::new();
+        for turn in 1..20 {
+            let run = format!("run_{turn}");
+            entries.push(entry(&run, 0, user_message(&format!("wish {turn}: {}", "x".repeat(3000)))));
+            entries.push(entry(&run, 1000, assistant_message(&"y".repeat(3000), &[call("a")], &parts(1))));
+            entries.push(entry(&run, 1001, tool_message(&call("a").1, &call("a").0, &"z".repeat(3000))));
+        }
+        let got = messages("s", &entries, 40_000);
+        assert!(size(&got) <= 40_000, "{}", size(&got));
+        let summary = got[1]["content"].as_str().unwrap();
+        assert!(summary.contains("wish 1:") && summary.contains("wish 3:"), "{summary}");
+        assert!(got.last().unwrap()["content"].as_str().unwrap().ends_with('z'));
+        // One turn alone that does not fit is shortened where it is longest.
+        let huge = [
+            entries[0].clone(),
+            entry("run_1", 1000, assistant_message("", &[call("a")], &parts(1))),
+            entry("run_1", 1001, tool_message(&call("a").1, &call("a").0, &"z".repeat(90_000))),
+        ];
+        assert!(size(&messages("s", &huge, 20_000)) <= 20_000);
+    }
+
     #[test]
     fn calls_without_a_result_get_one_and_foreign_fields_are_gone() {
         let entries = [
             entry("run_1", 0, user_message("hi")),
-            entry("run_1", 1000, assistant_message("", &[call("a"), call("b")], 2)),
+            entry("run_1", 1000, assistant_message("", &[call("a"), call("b")], &parts(2))),
             entry("run_1", 1001, tool_message(&call("a").1, &call("a").0, "ok")),
             entry("run_2", 0, user_message("again")),
         ];
-        let got = messages("s", &entries);
+        let got = messages("s", &entries, 1 << 20);
         let roles: Vec<&str> = got.iter().map(role).collect();
         assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "user"]);
         assert_eq!(got[3]["content"], "ok");
@@ -242,11 +338,11 @@ mod tests {
     fn the_journal_tells_which_calls_are_open() {
         let entries = [
             entry("run_1", 0, user_message("hi")),
-            entry("run_1", 1000, assistant_message("", &[call("a"), call("b")], 2)),
+            entry("run_1", 1000, assistant_message("", &[call("a"), call("b")], &parts(2))),
             entry("run_1", 1001, tool_message(&call("a").1, &call("a").0, "ok")),
         ];
         let got = progress(&entries, &RunId::parse("run_1").unwrap());
-        assert_eq!((got.begun, got.steps, got.parts, got.had_calls), (true, 1, 2, true));
+        assert_eq!((got.begun, got.steps, got.parts, got.goes_on), (true, 1, 2, true));
         assert_eq!(got.open, [(1, call("b").0, call("b").1)]);
         assert_eq!(progress(&entries, &RunId::parse("run_2").unwrap()), Progress::default());
     }
@@ -255,15 +351,15 @@ mod tests {
     fn a_long_conversation_loses_old_outputs_first_and_keeps_its_pairs() {
         let mut entries = vec![entry("run_1", 0, user_message("hi"))];
         for step in 1..30 {
-            entries.push(entry("run_1", step * 1000, assistant_message("", &[call(&step.to_string())], step)));
+            entries.push(entry("run_1", step * 1000, assistant_message("", &[call(&step.to_string())], &parts(step))));
             entries.push(entry(
                 "run_1",
                 step * 1000 + 1,
                 tool_message(&call(&step.to_string()).1, &call("x").0, &"y".repeat(40_000)),
             ));
         }
-        let got = messages("s", &entries);
-        assert!(got.iter().map(|m| m.to_string().len()).sum::<usize>() <= BUDGET);
+        let got = messages("s", &entries, 400 * 1024);
+        assert!(size(&got) <= 400 * 1024);
         assert_eq!(got.len(), entries.len() + 1);
         assert_eq!(got.last().unwrap()["content"].as_str().unwrap().len(), 40_000);
     }

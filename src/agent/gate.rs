@@ -96,7 +96,7 @@ impl AgentDeps {
             ModelRef { id, label, demo: false }
         };
         match tokio::time::timeout(NAMING, self.catalog.resolve(model)).await {
-            Ok(Ok((_, _, name))) => Ok(name),
+            Ok(Ok(resolved)) => Ok(resolved.name),
             Ok(Err(error @ ModelError::Unknown(_))) => Err(error.into()),
             Ok(Err(_)) | Err(_) => Ok(unnamed()),
         }

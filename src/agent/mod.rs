@@ -5,11 +5,13 @@
 //! [`crate::llm::ModelClient`], submits tasks, and appends events.
 
 mod calls;
+mod compact;
 mod conversation;
 mod draft;
 mod files_json;
 mod gate;
 mod prompt;
+mod step;
 mod turn;
 
 pub use gate::AgentDeps;

@@ -6,20 +6,21 @@
 //! those that had finished.
 
 use super::calls::{Breaker, Calls};
-use super::conversation::{answer_step, assistant_message, messages, progress, user_message};
-use super::draft::DraftWriter;
+use super::conversation::{progress, result_step, user_message};
 use super::gate::AgentDeps;
-use super::prompt;
-use crate::domain::{
-    ApiError, CallId, ErrorCode, EventBody, LogLevel, Message, MessageId, ModelRef, ProjectId, Role, TurnOutcome, Usage,
-};
-use crate::llm::{Answer, AnswerCall, Finish, ModelClient, ModelError, ModelEvent, ModelRequest};
+use super::step::{After, Asking};
+use crate::domain::{ApiError, ErrorCode, Message, MessageId, ModelRef, ProjectId, Role, TurnOutcome, Usage};
 use crate::workflow::{RetryPolicy, Task, TaskContext, TaskError};
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+
+/// Said to a model whose answer was cut at its output limit.
+const GO_ON: &str =
+    "Your answer was cut at the output limit. Go on exactly where it stopped, without repeating anything.";
+/// So often in one turn.
+const GO_ON_MAX: u32 = 3;
 
 /// What a turn is given.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,20 +97,6 @@ impl Task for TurnTask {
     }
 }
 
-/// One turn at work.
-struct Turn<'a> {
-    deps: &'a AgentDeps,
-    ctx: &'a TaskContext,
-    project: &'a ProjectId,
-    message: MessageId,
-    client: Arc<dyn ModelClient>,
-    model: String,
-    system: String,
-    /// Parts of the message that are recorded.
-    parts: u32,
-    breaker: Breaker,
-}
-
 async fn turn(
     deps: &AgentDeps,
     ctx: &TaskContext,
@@ -120,29 +107,34 @@ async fn turn(
     let (message, prompts) = begin(deps, ctx, project, input).await?;
     let transcript = deps.store.transcript();
     let done = progress(&transcript.load(project).await?, &ctx.run);
+    *usage = done.usage;
     if !done.begun && !prompts.is_empty() {
         let prompts: Vec<_> = prompts.iter().map(|text| user_message(text)).collect();
         transcript.append(project, &ctx.run, 0, &prompts).await?;
     }
-    let (client, model, _) = deps.catalog.resolve(input.model.as_deref()).await?;
-    let system = prompt::system(&deps.host_tools);
-    let mut turn =
-        Turn { deps, ctx, project, message, client, model, system, parts: done.parts, breaker: Breaker::default() };
-    turn.rewind().await?;
-    if done.steps > 0 && !done.had_calls {
+    let mut asking = Asking::begin(deps, ctx, project, message, input.model.as_deref(), done.parts).await?;
+    asking.rewind().await?;
+    if done.steps > 0 && !done.goes_on {
         return Ok(TurnOutcome::Completed);
     }
-    let calls = Calls { deps, ctx, project };
+    let (calls, mut breaker) = (Calls { deps, ctx, project }, Breaker::default());
     for (index, id, call) in done.open {
-        calls.execute(done.steps, index, &id, &call, &mut turn.breaker).await?;
+        calls.execute(done.steps, index, &id, &call, &mut breaker).await?;
     }
+    let mut cut = 0;
     for step in done.steps + 1..=deps.config.max_steps {
-        let (answer, wanted) = turn.step(step, usage).await?;
-        if wanted.is_empty() {
-            return turn.ending(&answer);
-        }
+        let wanted = match asking.step(step, cut < GO_ON_MAX, usage).await? {
+            After::Calls(wanted) => wanted,
+            After::Cut => {
+                cut += 1;
+                let go_on = user_message(GO_ON);
+                transcript.append(project, &ctx.run, result_step(step, 0), &[go_on]).await?;
+                continue;
+            }
+            After::Done => return Ok(TurnOutcome::Completed),
+        };
         for (index, (id, call)) in wanted.iter().enumerate() {
-            calls.execute(step, index, id, call, &mut turn.breaker).await?;
+            calls.execute(step, index, id, call, &mut breaker).await?;
         }
     }
     Ok(TurnOutcome::StepLimit { steps: deps.config.max_steps })
@@ -167,140 +159,4 @@ async fn begin(
     prompts.reverse();
     let message = state.messages.get(at).map(|m| m.id.clone());
     Ok((message.ok_or_else(|| ApiError::internal("The turn has no message."))?, prompts))
-}
-
-impl Turn<'_> {
-    /// One answer of the model, recorded. An answer that broke off is asked for once more.
-    async fn step(
-        &mut self,
-        step: u32,
-        usage: &mut Option<Usage>,
-    ) -> Result<(Answer, Vec<(CallId, AnswerCall)>), ApiError> {
-        let entries = self.deps.store.transcript().load(self.project).await?;
-        let request = ModelRequest {
-            model: self.model.clone(),
-            messages: messages(&self.system, &entries),
-            tools: self.deps.toolbox.specs(),
-        };
-        let mut again = true;
-        loop {
-            let mut draft = DraftWriter::new(
-                self.deps.store.events().clone(),
-                self.project.clone(),
-                self.message.clone(),
-                self.parts,
-            );
-            let mut text = String::new();
-            let streamed = self.stream(request.clone(), &mut draft, &mut text).await;
-            draft.finish().await?;
-            match streamed {
-                Ok(answer) => {
-                    add_usage(usage, answer.usage);
-                    let wanted: Vec<_> = draft.call_ids().into_iter().zip(answer.calls.iter().cloned()).collect();
-                    self.parts = draft.parts();
-                    let message = assistant_message(&text, &wanted, self.parts);
-                    self.deps
-                        .store
-                        .transcript()
-                        .append(self.project, &self.ctx.run, answer_step(step), &[message])
-                        .await?;
-                    return Ok((answer, wanted));
-                }
-                Err(StepError::Model(error)) if again && may_stream_again(&error) => {
-                    again = false;
-                    self.ctx.log(LogLevel::Warn, format!("{error}. Asking again.")).await;
-                    self.rewind().await?;
-                }
-                Err(StepError::Model(error)) => return Err(error.into()),
-                Err(StepError::Other(error)) => return Err(error),
-            }
-        }
-    }
-
-    /// Streams one answer into the draft.
-    async fn stream(
-        &self,
-        request: ModelRequest,
-        draft: &mut DraftWriter,
-        text: &mut String,
-    ) -> Result<Answer, StepError> {
-        let mut events = self.client.stream(request, &self.ctx.cancel).await.map_err(StepError::Model)?;
-        loop {
-            let event = match draft.due() {
-                None => events.next().await,
-                Some(due) => tokio::select! {
-                    event = events.next() => event,
-                    () = tokio::time::sleep_until(due) => {
-                        draft.flush().await?;
-                        continue;
-                    }
-                },
-            };
-            match event {
-                Some(Ok(ModelEvent::Text(piece))) => {
-                    text.push_str(&piece);
-                    draft.text(&piece).await?;
-                }
-                Some(Ok(ModelEvent::Reasoning(piece))) => draft.reasoning(&piece).await?,
-                Some(Ok(ModelEvent::CallStarted { name, .. })) => draft.call_started(&name).await?,
-                Some(Ok(ModelEvent::CallArguments { call, text })) => draft.call_arguments(call, &text).await?,
-                Some(Ok(ModelEvent::Waiting { delay, reason })) => {
-                    let wait = delay.as_secs_f64();
-                    self.ctx.log(LogLevel::Warn, format!("{reason}. Waiting {wait:.1} s before asking again.")).await;
-                }
-                Some(Ok(ModelEvent::Done(answer))) => return Ok(answer),
-                Some(Err(error)) => return Err(StepError::Model(error)),
-                None => return Err(StepError::Model(ModelError::Cancelled)),
-            }
-        }
-    }
-
-    /// Takes back parts that belong to no recorded answer.
-    async fn rewind(&self) -> Result<(), ApiError> {
-        let events = self.deps.store.events();
-        let state = events.state(self.project).await?;
-        let shown = state.message(&self.message).map_or(0, |m| m.parts.len());
-        if shown > self.parts as usize {
-            let body = EventBody::TurnRewound { message: self.message.clone(), parts: self.parts };
-            events.append(self.project, vec![body]).await?;
-        }
-        Ok(())
-    }
-
-    /// How a turn ends whose last answer calls nothing.
-    fn ending(&self, answer: &Answer) -> Result<TurnOutcome, ApiError> {
-        let failed = |message: &str| Err(ApiError::new(ErrorCode::Model, message));
-        match answer.finish {
-            Finish::Length => failed("The answer was cut at the model's output limit. Retry to let it go on."),
-            Finish::Filtered => failed("The model's provider withheld the rest of this answer (content filter)."),
-            Finish::Stop if self.parts == 0 => {
-                failed("The model gave an empty answer. Retry, or choose another model.")
-            }
-            Finish::Stop => Ok(TurnOutcome::Completed),
-        }
-    }
-}
-
-/// Why an answer was not completed: the model, whose reasons may pass, or ourselves.
-enum StepError {
-    Model(ModelError),
-    Other(ApiError),
-}
-
-impl From<crate::store::StoreError> for StepError {
-    fn from(error: crate::store::StoreError) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-fn may_stream_again(error: &ModelError) -> bool {
-    matches!(error, ModelError::Interrupted { .. } | ModelError::Stalled { .. } | ModelError::MidStream { .. })
-}
-
-fn add_usage(total: &mut Option<Usage>, more: Option<Usage>) {
-    let Some(more) = more else { return };
-    let sum = total.get_or_insert_with(Usage::default);
-    sum.input_tokens += more.input_tokens;
-    sum.output_tokens += more.output_tokens;
-    sum.cached_tokens += more.cached_tokens;
 }

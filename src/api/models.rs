@@ -104,7 +104,7 @@ fn sample(sample: SamplePrompt) -> Sample {
 fn option(info: &ModelInfo) -> ModelOption {
     let group = match &info.source {
         ModelSource::Provider => info.model.id.split_once('/').map(|(maker, _)| maker.to_owned()).unwrap_or_default(),
-        ModelSource::Local { name } => name.clone(),
+        ModelSource::Local { name } | ModelSource::Endpoint { name } => name.clone(),
         ModelSource::Demo => String::new(),
     };
     ModelOption { id: info.model.id.clone(), label: info.model.label.clone(), group }

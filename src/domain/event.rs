@@ -217,6 +217,11 @@ pub enum EventBody {
         /// Its new state, whole.
         run: Box<RunSummary>,
     },
+    /// What the project's turns may cost in all was set.
+    BudgetSet {
+        /// Millionths of a US dollar; none for no limit.
+        limit: Option<u64>,
+    },
     /// The turn ended.
     TurnFinished {
         /// The turn.
@@ -268,6 +273,28 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of those sent, how many the provider read from its cache.
     pub cached_tokens: u64,
+    /// What they cost in millionths of a US dollar, where provider or price list tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u64>,
+}
+
+impl Usage {
+    /// Dollars as [`Usage::cost`] counts them; none for what is no amount.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
+    pub fn micro_usd(dollars: f64) -> Option<u64> {
+        let micro = (dollars * 1e6).round();
+        (micro.is_finite() && (0.0..1e15).contains(&micro)).then_some(micro as u64)
+    }
+
+    /// Adds what a further step used.
+    pub fn add(&mut self, more: &Self) {
+        self.input_tokens += more.input_tokens;
+        self.output_tokens += more.output_tokens;
+        self.cached_tokens += more.cached_tokens;
+        if let Some(cost) = more.cost {
+            *self.cost.get_or_insert(0) += cost;
+        }
+    }
 }
 
 /// What a sandbox is doing.

@@ -43,6 +43,10 @@ pub struct ProjectState {
     pub drafts: Vec<Draft>,
     /// Runs, oldest first.
     pub runs: Vec<RunSummary>,
+    /// What all turns used, also those that were taken back.
+    pub spent: Usage,
+    /// What they may cost in all, in millionths of a US dollar.
+    pub budget: Option<u64>,
 }
 
 /// A project in a list.
@@ -272,6 +276,8 @@ impl ProjectState {
             files_rev: 0,
             drafts: Vec::new(),
             runs: Vec::new(),
+            spent: Usage::default(),
+            budget: None,
         }
     }
 
@@ -472,6 +478,10 @@ impl ProjectState {
                 self.runs.drain(..excess);
                 vec![Change::Runs]
             }
+            EventBody::BudgetSet { limit } => {
+                self.budget = *limit;
+                vec![Change::Project]
+            }
             EventBody::TurnFinished { turn, outcome, usage } => self.fold_turn_finished(at, turn, outcome, *usage),
         }
     }
@@ -485,6 +495,9 @@ impl ProjectState {
     ) -> Vec<Change> {
         if self.turn.as_ref().is_some_and(|t| t.run == *turn) {
             self.turn = None;
+        }
+        if let Some(usage) = &usage {
+            self.spent.add(usage);
         }
         let mut touched = vec![Change::Turn, Change::Drafts];
         if let Some(message) = self.messages.iter_mut().rev().find(|m| m.turn.as_ref() == Some(turn)) {

@@ -1,15 +1,18 @@
-//! Which models there are: the configured provider's, those of local servers, and the demo while none is configured.
+//! Which models there are: the configured provider's, those of endpoints added in the settings, those of local servers,
+//! and the demo while there is nothing else.
 //!
 //! Owns the mapping from the id a person chose to a client. Lists are read lazily and kept for five minutes; an
 //! answer is never held up by a list that cannot be had.
 
 use super::endpoint::{Endpoint, StreamLimits};
+use super::offered::{OfferedModel, Price};
 use super::openai::OpenAiClient;
+use super::request::Dialects;
 use super::{DEMO_MODEL, ModelClient, ModelError};
 use crate::config::ModelConfig;
 use crate::domain::ModelRef;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -41,7 +44,7 @@ const PREFERRED: [&str; 8] = [
 ];
 
 /// A model a person can choose.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// How it is named in requests to this server.
     #[serde(flatten)]
@@ -50,6 +53,39 @@ pub struct ModelInfo {
     pub source: ModelSource,
     /// Whether it answers when a message names none.
     pub default: bool,
+    /// Tokens it reads at most, if its server tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u64>,
+    /// Dollars for a million tokens sent, and for a million received, if its server tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<(f64, f64)>,
+    /// Whether it reads images, if its server tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<bool>,
+}
+
+/// A server a person added in the settings.
+#[derive(Clone, Debug)]
+pub struct NamedEndpoint {
+    /// What the ids of its models begin with.
+    pub prefix: String,
+    /// Its name for people.
+    pub name: String,
+    /// Where it is, with its key.
+    pub endpoint: Endpoint,
+}
+
+/// A model ready to be asked.
+#[derive(Clone)]
+pub struct Resolved {
+    /// The client.
+    pub client: Arc<dyn ModelClient>,
+    /// The id its server knows.
+    pub wire: String,
+    /// How it is announced.
+    pub name: ModelRef,
+    /// How much it shall think, if the id ended in `:low`, `:medium` or `:high`.
+    pub effort: Option<String>,
 }
 
 /// Who serves a model.
@@ -58,6 +94,11 @@ pub struct ModelInfo {
 pub enum ModelSource {
     /// `AI_GATEWAY_BASE_URL`.
     Provider,
+    /// An endpoint added in the settings.
+    Endpoint {
+        /// Its name.
+        name: String,
+    },
     /// A server found on this machine.
     Local {
         /// Its product name.
@@ -76,24 +117,49 @@ struct Inner {
     demo: Endpoint,
     limits: StreamLimits,
     probe_local: bool,
+    endpoints: RwLock<Vec<NamedEndpoint>>,
+    dialects: Dialects,
     cache: Mutex<Option<Cached>>,
+    /// What the last list told of each model, by id.
+    facts: RwLock<Vec<(String, OfferedModel)>>,
 }
 
 #[derive(Clone)]
 struct Cached {
     read_at: Instant,
     models: Vec<ModelInfo>,
-    /// Why the configured provider's list is missing.
+    /// Why a list is missing.
     problem: Option<ModelError>,
 }
 
 impl Catalog {
     /// The catalog over this configuration; `demo` is where the recorded model answers.
     pub fn new(config: ModelConfig, demo: Endpoint, limits: StreamLimits, probe_local: bool) -> Self {
-        Self(Arc::new(Inner { config, demo, limits, probe_local, cache: Mutex::new(None) }))
+        Self(Arc::new(Inner {
+            config,
+            demo,
+            limits,
+            probe_local,
+            endpoints: RwLock::default(),
+            dialects: Dialects::default(),
+            cache: Mutex::new(None),
+            facts: RwLock::default(),
+        }))
     }
 
-    /// Every model that can be chosen, the default first, and why the provider's own list is missing if it is.
+    /// Replaces the endpoints added in the settings.
+    pub async fn set_endpoints(&self, endpoints: Vec<NamedEndpoint>) {
+        let mut cache = self.0.cache.lock().await;
+        *self.0.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+        *cache = None;
+    }
+
+    /// What servers turned out not to understand.
+    pub fn dialects(&self) -> &Dialects {
+        &self.0.dialects
+    }
+
+    /// Every model that can be chosen, the default first, and why a list is missing if one is.
     pub async fn list(&self) -> (Vec<ModelInfo>, Option<ModelError>) {
         let mut cache = self.0.cache.lock().await;
         let keep = |c: &&Cached| c.read_at.elapsed() < if c.problem.is_some() { RETRY } else { FRESH };
@@ -105,48 +171,75 @@ impl Catalog {
         (fresh.models, fresh.problem)
     }
 
+    /// What is known about a model's window, prices and inputs. Reads the lists if that was never done.
+    pub async fn facts(&self, id: &str) -> OfferedModel {
+        let known = || {
+            let facts = self.0.facts.read().unwrap_or_else(PoisonError::into_inner);
+            facts.iter().find(|(have, _)| have == id).map(|(_, model)| model.clone())
+        };
+        if let Some(known) = known() {
+            return known;
+        }
+        if self.0.cache.lock().await.is_none() {
+            self.list().await;
+        }
+        known().unwrap_or_default()
+    }
+
     /// The client for a model, the id to send, and how to name it. `None` is the default.
-    pub async fn resolve(&self, model: Option<&str>) -> Result<(Arc<dyn ModelClient>, String, ModelRef), ModelError> {
+    pub async fn resolve(&self, model: Option<&str>) -> Result<Resolved, ModelError> {
         let id = match model.map(str::trim).filter(|m| !m.is_empty()) {
             Some(id) => id.to_owned(),
             None => self.default_id().await?,
         };
         if id == DEMO_MODEL {
-            let client = OpenAiClient::new(&self.0.demo, self.0.limits)?;
-            return Ok((Arc::new(client), id, demo_ref()));
+            return Ok(Resolved { client: self.client(&self.0.demo)?, wire: id, name: demo_ref(), effort: None });
         }
-        let local = self.0.probe_local.then(|| {
-            LOCAL
-                .iter()
-                .find_map(|(prefix, _, url)| Some((id.strip_prefix(*prefix)?.strip_prefix('/')?.to_owned(), *url)))
-        });
-        if let Some((wire, url)) = local.flatten() {
-            let endpoint = Endpoint { base_url: url.to_owned(), api_key: None };
-            let label = wire.clone();
-            return Ok((
-                Arc::new(OpenAiClient::new(&endpoint, self.0.limits)?),
-                wire,
-                ModelRef { id, label, demo: false },
-            ));
+        let (endpoint, wire) = match self.endpoint_of(&id) {
+            Some(found) => found,
+            None if self.0.config.configured => (self.provider(), id.clone()),
+            None => return Err(ModelError::Unknown(id)),
+        };
+        let label = label_of(&wire);
+        let (wire, effort) = match wire.rsplit_once(':') {
+            Some((model, effort @ ("low" | "medium" | "high"))) => (model.to_owned(), Some(effort.to_owned())),
+            _ => (wire, None),
+        };
+        Ok(Resolved { client: self.client(&endpoint)?, wire, name: ModelRef { id, label, demo: false }, effort })
+    }
+
+    /// The added or local server a model's id begins with, and the rest of the id.
+    fn endpoint_of(&self, id: &str) -> Option<(Endpoint, String)> {
+        let rest = |prefix: &str| id.strip_prefix(prefix)?.strip_prefix('/').map(str::to_owned);
+        let added = self.0.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = added.iter().find_map(|e| Some((e.endpoint.clone(), rest(&e.prefix)?))) {
+            return Some(found);
         }
-        if !self.0.config.configured {
-            return Err(ModelError::Unknown(id));
-        }
-        let client = OpenAiClient::new(&self.provider(), self.0.limits)?;
-        let label = label_of(&id);
-        Ok((Arc::new(client), id.clone(), ModelRef { id, label, demo: false }))
+        let local = |(prefix, _, url): &(&str, &str, &str)| {
+            Some((Endpoint { base_url: (*url).to_owned(), api_key: None }, rest(prefix)?))
+        };
+        LOCAL.iter().filter(|_| self.0.probe_local).find_map(local)
+    }
+
+    fn client(&self, endpoint: &Endpoint) -> Result<Arc<dyn ModelClient>, ModelError> {
+        Ok(Arc::new(self.openai(endpoint)?))
+    }
+
+    fn openai(&self, endpoint: &Endpoint) -> Result<OpenAiClient, ModelError> {
+        Ok(OpenAiClient::new(endpoint, self.0.limits)?.with_dialects(self.0.dialects.clone()))
     }
 
     async fn default_id(&self) -> Result<String, ModelError> {
-        if !self.0.config.configured {
-            return Ok(DEMO_MODEL.to_owned());
-        }
         if let Some(id) = &self.0.config.default_model {
             return Ok(id.clone());
         }
+        let added = !self.0.endpoints.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if !self.0.config.configured && !added {
+            return Ok(DEMO_MODEL.to_owned());
+        }
         let (models, problem) = self.list().await;
-        match models.into_iter().find(|m| m.source == ModelSource::Provider) {
-            Some(model) => Ok(model.model.id),
+        match models.iter().find(|m| m.default) {
+            Some(model) => Ok(model.model.id.clone()),
             None => Err(problem.unwrap_or_else(|| ModelError::Unknown("default".to_owned()))),
         }
     }
@@ -156,24 +249,49 @@ impl Catalog {
     }
 
     async fn read(&self) -> Cached {
-        let config = &self.0.config;
-        let mut models = Vec::new();
-        let mut problem = None;
-        if config.configured {
-            match self.models_of(&self.provider(), REMOTE_TIMEOUT).await {
-                Ok(ids) => {
-                    models.extend(ids.into_iter().map(|id| info(id.clone(), label_of(&id), ModelSource::Provider)))
-                }
-                Err(error) => problem = Some(error),
-            }
-            models.sort_by_key(|m| m.model.label.to_lowercase());
-            self.put_default_first(&mut models);
-        } else {
-            models.push(ModelInfo { model: demo_ref(), source: ModelSource::Demo, default: true });
+        let added = self.0.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut groups: Vec<Group> = Vec::new();
+        if self.0.config.configured {
+            groups.push(Group::new("", ModelSource::Provider, self.provider(), REMOTE_TIMEOUT));
         }
-        if self.0.probe_local {
-            let probes = LOCAL.iter().map(|(prefix, name, url)| self.local(prefix, name, url));
-            models.extend(futures::future::join_all(probes).await.into_iter().flatten());
+        for one in added {
+            let source = ModelSource::Endpoint { name: one.name };
+            groups.push(Group::new(&one.prefix, source, one.endpoint, REMOTE_TIMEOUT));
+        }
+        let nothing = groups.is_empty();
+        for (prefix, name, url) in LOCAL.iter().filter(|_| self.0.probe_local) {
+            let endpoint = Endpoint { base_url: (*url).to_owned(), api_key: None };
+            let source = ModelSource::Local { name: (*name).to_owned() };
+            groups.push(Group::new(prefix, source, endpoint, LOCAL_TIMEOUT));
+        }
+        let lists = futures::future::join_all(groups.iter().map(|g| self.models_of(&g.endpoint, g.timeout))).await;
+        let (mut models, mut facts, mut problem) = (Vec::new(), Vec::new(), None);
+        for (group, list) in groups.into_iter().zip(lists) {
+            match list {
+                Ok(offered) => {
+                    let start = models.len();
+                    for model in offered {
+                        let id = group.id_of(&model.id);
+                        models.push(info(id.clone(), &model, group.source.clone()));
+                        facts.push((id, model));
+                    }
+                    if let Some(new) = models.get_mut(start..) {
+                        new.sort_by_key(|m: &ModelInfo| m.model.label.to_lowercase());
+                    }
+                }
+                // A local server that is not there is no problem.
+                Err(_) if matches!(group.source, ModelSource::Local { .. }) => {}
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        *self.0.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+        if nothing {
+            let demo = OfferedModel { id: DEMO_MODEL.to_owned(), ..OfferedModel::default() };
+            let mut demo = info(DEMO_MODEL.to_owned(), &demo, ModelSource::Demo);
+            (demo.model, demo.default) = (demo_ref(), true);
+            models.insert(0, demo);
+        } else {
+            self.put_default_first(&mut models);
         }
         Cached { read_at: Instant::now(), models, problem }
     }
@@ -182,10 +300,16 @@ impl Catalog {
         let at = match &self.0.config.default_model {
             Some(id) => models.iter().position(|m| m.model.id == *id).unwrap_or_else(|| {
                 // Gateways do not always list what they serve: what a person configured is offered.
-                models.insert(0, info(id.clone(), label_of(id), ModelSource::Provider));
+                let offered = OfferedModel { id: id.clone(), ..OfferedModel::default() };
+                models.insert(0, info(id.clone(), &offered, ModelSource::Provider));
                 0
             }),
-            None => PREFERRED.iter().find_map(|p| models.iter().position(|m| m.model.id.contains(p))).unwrap_or(0),
+            // A local server never answers in the place of a provider whose list is missing.
+            None => {
+                let remote = |m: &ModelInfo| !matches!(m.source, ModelSource::Local { .. });
+                let preferred = |p: &&str| models.iter().position(|m| remote(m) && m.model.id.contains(p));
+                PREFERRED.iter().find_map(preferred).or_else(|| models.iter().position(remote)).unwrap_or(models.len())
+            }
         };
         if at < models.len() {
             let mut default = models.remove(at);
@@ -194,20 +318,39 @@ impl Catalog {
         }
     }
 
-    async fn local(&self, prefix: &str, name: &str, url: &str) -> Vec<ModelInfo> {
-        let endpoint = Endpoint { base_url: url.to_owned(), api_key: None };
-        let ids = self.models_of(&endpoint, LOCAL_TIMEOUT).await.unwrap_or_default();
-        let source = ModelSource::Local { name: name.to_owned() };
-        ids.into_iter().map(|id| info(format!("{prefix}/{id}"), id, source.clone())).collect()
-    }
-
-    async fn models_of(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, ModelError> {
-        OpenAiClient::new(endpoint, self.0.limits)?.models(timeout).await
+    async fn models_of(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<OfferedModel>, ModelError> {
+        self.openai(endpoint)?.models(timeout).await
     }
 }
 
-fn info(id: String, label: String, source: ModelSource) -> ModelInfo {
-    ModelInfo { model: ModelRef { id, label, demo: false }, source, default: false }
+/// Models of one server.
+struct Group {
+    prefix: String,
+    source: ModelSource,
+    endpoint: Endpoint,
+    timeout: Duration,
+}
+
+impl Group {
+    fn new(prefix: &str, source: ModelSource, endpoint: Endpoint, timeout: Duration) -> Self {
+        Self { prefix: prefix.to_owned(), source, endpoint, timeout }
+    }
+
+    fn id_of(&self, model: &str) -> String {
+        if self.prefix.is_empty() { model.to_owned() } else { format!("{}/{model}", self.prefix) }
+    }
+}
+
+fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
+    let million = |price: Price| (price.input * 1e6, price.output * 1e6);
+    ModelInfo {
+        model: ModelRef { id, label: label_of(&offered.id), demo: false },
+        source,
+        default: false,
+        context: offered.context,
+        price: offered.price.map(million),
+        images: offered.images,
+    }
 }
 
 fn demo_ref() -> ModelRef {

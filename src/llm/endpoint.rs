@@ -26,6 +26,8 @@ pub struct StreamLimits {
     pub attempts: u32,
     /// The first pause between two attempts; it doubles. `Retry-After` overrides it.
     pub backoff: Duration,
+    /// Bytes of one answer; a server that sends more is given up.
+    pub answer: usize,
 }
 
 impl Default for StreamLimits {
@@ -36,6 +38,7 @@ impl Default for StreamLimits {
             waiting: Duration::from_secs(60),
             attempts: 4,
             backoff: Duration::from_millis(500),
+            answer: 64 * 1024 * 1024,
         }
     }
 }

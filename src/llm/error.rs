@@ -1,7 +1,7 @@
 //! Why a model did not answer. Messages carry the provider's own words, and say what to do.
 
 use crate::domain::{ApiError, ErrorCode};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The longest stretch of a provider's answer shown to a person.
 const SHOWN: usize = 600;
@@ -10,7 +10,7 @@ const SHOWN: usize = 600;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     /// The key is missing, wrong, expired or lacks a right (401, 403).
-    #[error("The model provider refused the key: {message}. Check AI_GATEWAY_API_KEY.")]
+    #[error("The model provider refused the key: {message}. Check it in the settings, or AI_GATEWAY_API_KEY.")]
     Auth {
         /// The provider's words.
         message: String,
@@ -22,6 +22,32 @@ pub enum ModelError {
         message: String,
         /// How long it asks to wait.
         retry_after: Option<Duration>,
+    },
+    /// The provider has no capacity at the moment (503, 529).
+    #[error("The model provider is overloaded{}: {message}", wait_text(.retry_after))]
+    Overloaded {
+        /// The provider's words.
+        message: String,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The account behind the key has nothing left (402, or 429 for that reason).
+    #[error("The model provider says the account has no credit left: {message}")]
+    Credit {
+        /// The provider's words.
+        message: String,
+    },
+    /// The server has no such model.
+    #[error("The server has no such model: {message}. Choose another one from the list.")]
+    NoModel {
+        /// The provider's words.
+        message: String,
+    },
+    /// The provider does not answer this conversation.
+    #[error("The model provider declined to answer (content filter): {message}")]
+    Declined {
+        /// The provider's words.
+        message: String,
     },
     /// The conversation is longer than the model reads.
     #[error(
@@ -96,28 +122,28 @@ fn wait_text(retry_after: &Option<Duration>) -> String {
 impl ModelError {
     /// The error for an answer with a status other than success.
     pub(super) fn from_status(status: u16, body: &str, retry_after: Option<Duration>, url: &str) -> Self {
-        let message = provider_words(body).unwrap_or_else(|| format!("HTTP {status} without a reason"));
-        let lower = message.to_lowercase();
+        let message = provider_words(body).or_else(|| page_title(body).map(|title| format!("{title} (a web page)")));
+        let message = message.unwrap_or_else(|| format!("HTTP {status} without a reason"));
+        let lower = format!("{message} {}", shorten(body)).to_lowercase();
         let has = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
+        let refused = matches!(status, 400 | 404 | 422 | 500);
         match status {
             401 | 403 => Self::Auth { message: trim_stop(message) },
+            402 => Self::Credit { message },
+            429 if retry_after.is_none() && has(CREDIT) => Self::Credit { message },
             429 => Self::RateLimited { message, retry_after },
+            503 | 529 => Self::Overloaded { message, retry_after },
             413 => Self::ContextOverflow { message: trim_stop(message) },
-            400 | 422
-                if has(&[
-                    "context length",
-                    "context_length",
-                    "context window",
-                    "maximum context",
-                    "too many tokens",
-                    "prompt is too long",
-                ]) =>
+            _ if refused && has(OVERFLOW) => Self::ContextOverflow { message: trim_stop(message) },
+            _ if refused && has(NO_TOOLS) => Self::NoTools { message: trim_stop(message) },
+            400 if has(FILTER) => Self::Declined { message },
+            404 if lower.contains("model")
+                && has(&["not found", "does not exist", "not exist"])
+                && !looks_like_html(body) =>
             {
-                Self::ContextOverflow { message: trim_stop(message) }
+                Self::NoModel { message: trim_stop(message) }
             }
-            400 | 404 | 422 if has(&["does not support tool", "tool use", "tool calling", "support function"]) => {
-                Self::NoTools { message: trim_stop(message) }
-            }
+            400 | 404 | 422 if has(NO_MODEL) => Self::NoModel { message: trim_stop(message) },
             404 | 405 if looks_like_html(body) => {
                 Self::NotAModel { url: url.to_owned(), message: format!("HTTP {status}") }
             }
@@ -128,11 +154,73 @@ impl ModelError {
     /// Whether sending the same request again may help, as long as nothing of the answer was seen.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::Unreachable { .. } => true,
-            Self::Provider { status, .. } => *status >= 500 || *status == 408 || *status == 409,
+            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Unreachable { .. } => true,
+            Self::Provider { status, .. } => *status >= 500 || matches!(*status, 408 | 409 | 425),
             _ => false,
         }
     }
+
+    /// Whether the answer broke off although the request was fine, so that asking once more may give a whole one.
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Interrupted { .. } | Self::Stalled { .. } | Self::MidStream { .. })
+    }
+}
+
+/// How providers and servers say that the conversation is too long.
+const OVERFLOW: &[&str] = &[
+    "context length",
+    "context_length",
+    "context window",
+    "context size",
+    "maximum context",
+    "maximum number of tokens",
+    "too many tokens",
+    "prompt is too long",
+    "input is too long",
+    "too large for model",
+    "request too large",
+    "exceeds the limit of",
+];
+/// That the model, or the server as it was started, takes no tools.
+const NO_TOOLS: &[&str] = &[
+    "does not support tool",
+    "not support tool",
+    "support tool use",
+    "tool use is not",
+    "tool calling",
+    "support function",
+    "function calling is not",
+    "tools is not supported",
+    "tools are not supported",
+    "tool choice requires",
+    "tools param requires",
+];
+/// That the account is empty.
+const CREDIT: &[&str] =
+    &["insufficient_quota", "insufficient credit", "insufficient balance", "exceeded your current quota"];
+/// That the conversation was filtered.
+const FILTER: &[&str] = &["content_filter", "content management policy", "content policy", "safety system"];
+/// That there is no such model.
+const NO_MODEL: &[&str] = &[
+    "model_not_found",
+    "try pulling it",
+    "not a valid model",
+    "invalid model",
+    "no such model",
+    "unknown model",
+    "model does not exist",
+];
+
+/// How long the server asks to wait: in seconds, in milliseconds or until a date.
+pub(super) fn retry_after(headers: &http::HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let number = |name: &str| text(name).and_then(|t| t.parse::<f64>().ok()).filter(|n| n.is_finite());
+    let seconds = |n: f64| Duration::from_secs_f64(n.clamp(0.0, 86_400.0));
+    let date = || {
+        let until = httpdate::parse_http_date(text("retry-after")?).ok()?;
+        Some(until.duration_since(now).unwrap_or_default().min(Duration::from_secs(86_400)))
+    };
+    number("retry-after-ms").map(|ms| seconds(ms / 1000.0)).or_else(|| number("retry-after").map(seconds)).or_else(date)
 }
 
 impl From<ModelError> for ApiError {
@@ -178,10 +266,20 @@ pub(super) fn words_of(json: &serde_json::Value) -> Option<String> {
     }
 }
 
+/// The title of a web page, which is where proxies say what is wrong.
+pub(super) fn page_title(body: &str) -> Option<String> {
+    let lower = body.to_ascii_lowercase();
+    let from = lower.find("<title")?;
+    let from = from + lower.get(from..)?.find('>')? + 1;
+    let to = from + lower.get(from..)?.find('<')?;
+    let title = body.get(from..to)?.split_whitespace().collect::<Vec<_>>().join(" ");
+    (looks_like_html(body) && !title.is_empty()).then(|| shorten(&title))
+}
+
 /// Whether a body is a web page.
 pub(super) fn looks_like_html(body: &str) -> bool {
     let start: String = body.trim_start().chars().take(15).collect::<String>().to_lowercase();
-    start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<head")
+    ["<!doctype", "<html", "<head", "<body", "<title"].iter().any(|tag| start.starts_with(tag))
 }
 
 /// Cuts text to what is shown, at a character boundary, and says so.

@@ -8,14 +8,20 @@ mod catalog;
 mod demo;
 mod endpoint;
 mod error;
+mod offered;
 mod openai;
+mod prose;
+mod reading;
+mod request;
 mod sse;
 
-pub use catalog::{Catalog, ModelInfo, ModelSource};
+pub use catalog::{Catalog, ModelInfo, ModelSource, NamedEndpoint, Resolved};
 pub use demo::{DEMO_MODEL, DemoServer, SamplePrompt, samples};
 pub use endpoint::{Endpoint, StreamLimits};
 pub use error::ModelError;
+pub use offered::{OfferedModel, Price};
 pub use openai::OpenAiClient;
+pub use request::{Dialect, Dialects};
 
 use crate::domain::Usage;
 use async_trait::async_trait;
@@ -45,6 +51,8 @@ pub struct ModelRequest {
     pub messages: Vec<Value>,
     /// The tools it may call.
     pub tools: Vec<ToolSpec>,
+    /// How much it shall think (`low`, `medium`, `high`), for models that can be told.
+    pub effort: Option<String>,
 }
 
 /// A tool as the model sees it.

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 const SNAPSHOT_EVERY: u64 = 500;
 /// Snapshots with another number are ignored and the whole log is folded. Raise it with every change of
 /// `ProjectState` or of what `apply` does.
-const SNAPSHOT_FORMAT: i64 = 1;
+const SNAPSHOT_FORMAT: i64 = 2;
 /// Events read at once while a project is opened.
 const PAGE: usize = 1_000;
 

@@ -9,6 +9,7 @@ mod create_sandbox;
 mod edit_file;
 mod generate_files;
 mod get_sandbox_url;
+mod lenient;
 mod list_files;
 mod read_file;
 mod read_logs;
@@ -116,13 +117,11 @@ impl Toolbox {
 
     /// Parses a call as the model wrote it into a job.
     pub fn prepare(&self, project: &ProjectId, name: &str, arguments: &str) -> Result<Job, ToolError> {
-        let Some(tool) = self.0.iter().find(|tool| tool.spec().name == name) else {
+        let Some(tool) = self.0.iter().find(|tool| means(name, tool.spec().name)) else {
             let known: Vec<&str> = self.0.iter().map(|tool| tool.spec().name).collect();
             return Err(ToolError::Model(format!("there is no tool \"{name}\". The tools are: {}.", known.join(", "))));
         };
-        // A call without arguments is written in many ways.
-        let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-        let parsed: Value = serde_json::from_str(arguments).map_err(|error| {
+        let arguments = lenient::parse(arguments).map_err(|error| {
             let cut = if error.is_eof() {
                 " They end too early: the call was probably longer than one answer may be, so split it (for instance \
                  fewer files in each call)."
@@ -131,9 +130,18 @@ impl Toolbox {
             };
             ToolError::Model(format!("the arguments of {name} are not valid JSON ({error}).{cut} Send the call again."))
         })?;
-        let arguments = if parsed.is_null() { Value::Object(serde_json::Map::new()) } else { parsed };
+        if !arguments.is_object() {
+            return Err(ToolError::Model(format!("the arguments of {name} must be one JSON object with named fields")));
+        }
         tool.prepare(project, &arguments)
     }
+}
+
+/// Whether a model that writes `said` means the tool `name`: `functions.runCommand` and `run-command` are `run_command`.
+fn means(said: &str, name: &str) -> bool {
+    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let said = said.trim();
+    said == name || plain(said.rsplit(['.', ':', '/']).next().unwrap_or(said)) == plain(name)
 }
 
 #[cfg(test)]

@@ -21,11 +21,17 @@ fn limits() -> StreamLimits {
         waiting: Duration::from_secs(2),
         attempts: 3,
         backoff: Duration::from_millis(1),
+        ..StreamLimits::default()
     }
 }
 
 fn request(messages: Value) -> ModelRequest {
-    ModelRequest { model: "test-model".to_owned(), messages: messages.as_array().unwrap().clone(), tools: Vec::new() }
+    ModelRequest {
+        model: "test-model".to_owned(),
+        messages: messages.as_array().unwrap().clone(),
+        tools: Vec::new(),
+        effort: None,
+    }
 }
 
 async fn ask(endpoint: &Endpoint, limits: StreamLimits) -> Result<(String, String, Answer), ModelError> {
@@ -126,7 +132,7 @@ async fn refusals_show_the_providers_own_words_and_never_the_key() {
     let tools = refusal("400 Bad Request", json, "", &body("m does not support tools")).await;
     assert!(tools.contains("cannot call tools"), "{tools}");
     let other = refusal("402 Payment Required", json, "", "{\"detail\": \"no credit\"}").await;
-    assert!(other.contains("402: no credit"), "{other}");
+    assert!(other.contains("no credit left: no credit"), "{other}");
     let wrapped = json!({"error": {"message": "Provider returned error", "metadata": {"raw": "{\"error\":{\"message\":\"real reason\"}}"}}});
     let wrapped = refusal("400 Bad Request", json, "", &wrapped.to_string()).await;
     assert!(wrapped.contains("real reason"), "{wrapped}");
@@ -218,7 +224,7 @@ async fn the_demo_server_wants_its_key_and_streams_a_recorded_run() {
     assert!(matches!(ask(&stranger, limits()).await, Err(ModelError::Auth { .. })));
 
     let client = OpenAiClient::new(&endpoint, limits()).unwrap();
-    assert_eq!(client.models(Duration::from_secs(5)).await.unwrap(), [DEMO_MODEL]);
+    assert_eq!(client.models(Duration::from_secs(5)).await.unwrap()[0].id, DEMO_MODEL);
     let prompt = json!([{"role": "user", "content": "A calm kanban board for a small team"}]);
     let events: Vec<_> = client.stream(request(prompt), &CancellationToken::new()).await.unwrap().collect().await;
     let Some(Ok(ModelEvent::Done(answer))) = events.last() else { panic!("{:?}", events.last()) };
@@ -248,5 +254,5 @@ async fn the_catalog_offers_the_demo_only_while_nothing_is_configured() {
     assert_eq!(ids, ["other", "test-model"]);
     assert!(models[0].default && !models[1].default);
     assert!(matches!(catalog(false).resolve(Some("x")).await.err(), Some(ModelError::Unknown(_))));
-    assert_eq!(catalog(true).resolve(None).await.unwrap().1, "other");
+    assert_eq!(catalog(true).resolve(None).await.unwrap().wire, "other");
 }

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod agent;
+mod agent_bench;
 mod config;
 mod egress;
 mod fake_model;
 mod host_provider;
 mod layering;
 mod llm;
+mod misbehaving;
 mod preview;
 mod rest_api;
 mod sandbox_local;

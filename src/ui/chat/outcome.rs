@@ -2,7 +2,7 @@
 
 use crate::domain::{ApiError, Change, ErrorCode, MessageId, TurnOutcome, Usage};
 use crate::server_fns::retry_turn;
-use crate::ui::kit::{Icon, compact, duration};
+use crate::ui::kit::{Icon, compact, duration, money};
 use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
 
@@ -98,8 +98,10 @@ fn Failure(error: ApiError, last: bool, retry: Callback<leptos::ev::MouseEvent>)
 
 #[component]
 fn Tokens(usage: Usage) -> impl IntoView {
-    let Usage { input_tokens, output_tokens, cached_tokens } = usage;
+    let Usage { input_tokens, output_tokens, cached_tokens, cost } = usage;
     let detail =
         format!("{input_tokens} tokens sent ({cached_tokens} from the provider's cache), {output_tokens} received");
-    view! { <span class="tokens" title=detail>{compact(input_tokens + output_tokens)} " tokens"</span> }.into_any()
+    let cost = cost.map(|cost| format!(" · {}", money(cost)));
+    view! { <span class="tokens" title=detail>{compact(input_tokens + output_tokens)} " tokens" {cost}</span> }
+        .into_any()
 }

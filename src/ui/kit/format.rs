@@ -35,6 +35,14 @@ pub fn compact(n: u64) -> String {
     }
 }
 
+/// An amount in millionths of a dollar: `0.8 ¢`, `12.4 ¢`, `$1.20`.
+pub fn money(micro: u64) -> String {
+    match micro {
+        0..1_000_000 => format!("{:.1} ¢", micro as f64 / 1e4).replace(".0 ", " "),
+        _ => format!("${:.2}", micro as f64 / 1e6),
+    }
+}
+
 /// How long ago a moment was: `just now`, `5 min ago`, `3 h ago`, `yesterday`, `12 days ago`, then the date.
 pub fn ago(at: u64, now: u64) -> String {
     let seconds = now.saturating_sub(at) / 1000;

@@ -7,7 +7,7 @@ mod theme;
 
 pub use ansi::line_html;
 pub use dialog::Confirm;
-pub use format::{bytes, compact, duration};
+pub use format::{bytes, compact, duration, money};
 pub use theme::ThemeButton;
 
 use crate::domain::ApiError;
