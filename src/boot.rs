@@ -2,7 +2,7 @@
 //!
 //! Owns the listener and the order of start and stop. It must not hold behaviour of its own.
 
-use crate::agent::{Agent, AgentDeps, turn_task};
+use crate::agent::{Agent, AgentDeps, RepairPolicy, Repairer, turn_task};
 use crate::api::{AppState, router};
 use crate::config::{Config, ServerConfig};
 use crate::domain::ApiError;
@@ -98,12 +98,17 @@ impl App {
             tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
         let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
-        let services = services(config, store, provider, &demo, host_tools);
+        let (services, deps) = services(config, store, provider, &demo, host_tools);
+        services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
 
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        if let Some(faults) = services.sandbox.take_faults() {
+            let repairer = Repairer::new(deps, services.workflow.clone(), RepairPolicy::default());
+            tasks.spawn(repairer.run(faults, shutdown.clone()));
+        }
         let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());
         let state = AppState::new(services.clone(), preview.clone(), shutdown.clone(), tasks.clone());
         let server = tokio::spawn(serve(listener, state, shutdown.clone()));
@@ -165,7 +170,7 @@ fn services(
     provider: Arc<dyn Provider>,
     demo: &DemoServer,
     host_tools: Vec<HostTool>,
-) -> Services {
+) -> (Services, AgentDeps) {
     let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
     let sandbox = Service::new(
         config.sandbox.clone(),
@@ -179,8 +184,8 @@ fn services(
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
     workflow.register(turn_task(deps.clone()));
-    let agent = Agent::new(deps, workflow.clone());
-    Services { store, workflow, sandbox, agent, catalog, provider, config }
+    let agent = Agent::new(deps.clone(), workflow.clone());
+    (Services { store, workflow, sandbox, agent, catalog, provider, config }, deps)
 }
 
 /// Sandboxes on this machine, and their way out.

@@ -31,6 +31,10 @@ impl Backend for Fixture {
     async fn retry_turn(&self, _project: ProjectId) -> Result<(), ApiError> {
         refused()
     }
+    async fn queue_message(&self, _: ProjectId, _: MessageId, _: bool) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     async fn rename_project(&self, _project: ProjectId, _name: String) -> Result<(), ApiError> {
         refused()
     }

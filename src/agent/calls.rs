@@ -2,17 +2,20 @@
 
 use super::conversation::{result_step, tool_message};
 use super::gate::AgentDeps;
+use crate::config::Secret;
 use crate::domain::{ApiError, CallId, ErrorCode, EventBody, ProjectId, RunId, RunStatus};
 use crate::llm::AnswerCall;
 use crate::store::now_ms;
 use crate::tools::{Job, Report, ToolError};
 use crate::workflow::{RunRequest, TaskContext};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The same call may fail so often before the model is told to try something else.
 const WARN_AT: u32 = 3;
 /// The same call may fail so often before the turn is ended.
 const STOP_AT: u32 = 5;
+/// Secrets shorter than this are not looked for (bytes).
+const SECRET_MIN: usize = 4;
 /// Bytes of output kept in the event; the model reads all of it.
 const SHOWN: usize = 4096;
 
@@ -49,6 +52,10 @@ impl Calls<'_> {
             Err(ToolError::Model(message)) => (false, first_line(&message), format!("Error: {message}"), true),
             Err(ToolError::Fatal(error)) => return Err(error),
         };
+        // Commands know the project's secrets; the model and the page must not.
+        let secrets = self.deps.store.secrets().of(self.project).await?;
+        let summary = without_secrets(summary, &secrets);
+        output = without_secrets(output, &secrets);
         let failures = if in_vain { breaker.failed(call) } else { breaker.succeeded(call) };
         if failures >= WARN_AT {
             output.push_str(&format!(
@@ -134,6 +141,13 @@ impl Breaker {
 
 fn key(call: &AnswerCall) -> (String, String) {
     (call.name.clone(), call.arguments.clone())
+}
+
+/// The text with every secret's value replaced by its name.
+fn without_secrets(text: String, secrets: &BTreeMap<String, Secret>) -> String {
+    // Shorter values are words that occur by themselves.
+    let worth = secrets.iter().filter(|(_, value)| value.expose().len() >= SECRET_MIN);
+    worth.fold(text, |text, (name, value)| text.replace(value.expose(), &format!("[value of {name}]")))
 }
 
 fn first_line(message: &str) -> String {

@@ -117,7 +117,9 @@ pub(super) fn progress(entries: &[TranscriptEntry], turn: &RunId) -> Progress {
     out.steps = step / STRIDE;
     out.parts = answer.get("x_parts").and_then(Value::as_u64).and_then(|p| u32::try_from(p).ok()).unwrap_or_default();
     let calls = answer.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    out.goes_on = !calls.is_empty() || answer.get("x_goes_on").is_some();
+    // Cut at the output limit, or sent on by what was said behind it (a failed check).
+    let sent_on = calls.is_empty() && mine.contains_key(&result_step(out.steps, 0));
+    out.goes_on = !calls.is_empty() || sent_on || answer.get("x_goes_on").is_some();
     for (index, call) in calls.iter().enumerate() {
         if mine.contains_key(&result_step(out.steps, index)) {
             continue;

@@ -5,16 +5,21 @@
 //! [`crate::llm::ModelClient`], submits tasks, and appends events.
 
 mod calls;
+mod check;
 mod compact;
 mod conversation;
 mod draft;
 mod files_json;
 mod gate;
+mod history;
+mod notes;
 mod prompt;
+mod repair;
 mod step;
 mod turn;
 
 pub use gate::AgentDeps;
+pub use repair::{RepairPolicy, Repairer};
 pub use turn::{TurnInput, TurnReport, TurnTask};
 
 use crate::domain::{ApiError, ErrorCode, EventBody, MessageId, ProjectId, Role, RunStatus, TurnOutcome};

@@ -21,6 +21,8 @@ const GO_ON: &str =
     "Your answer was cut at the output limit. Go on exactly where it stopped, without repeating anything.";
 /// So often in one turn.
 const GO_ON_MAX: u32 = 3;
+/// So often a turn goes on because of what the check before its end found.
+const CHECKED_MAX: u32 = 2;
 
 /// What a turn is given.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,6 +82,7 @@ impl Task for TurnTask {
                 TurnOutcome::Failed { error: ApiError::internal("The agent failed unexpectedly. Retry to go on.") }
             }
         };
+        self.deps.checkpoint(&ctx, &project).await;
         let ended = match &outcome {
             TurnOutcome::Completed | TurnOutcome::StepLimit { .. } => {
                 self.deps.finish_and_go_on(ctx.workflow(), &project, &ctx.run, outcome.clone(), usage, &input).await
@@ -106,13 +109,15 @@ async fn turn(
 ) -> Result<TurnOutcome, ApiError> {
     let (message, prompts) = begin(deps, ctx, project, input).await?;
     let transcript = deps.store.transcript();
-    let done = progress(&transcript.load(project).await?, &ctx.run);
+    let entries = transcript.load(project).await?;
+    let done = progress(&entries, &ctx.run);
     *usage = done.usage;
     if !done.begun && !prompts.is_empty() {
-        let prompts: Vec<_> = prompts.iter().map(|text| user_message(text)).collect();
+        let note = deps.note(ctx, project, &entries).await;
+        let prompts: Vec<_> = note.into_iter().chain(prompts.iter().map(|text| user_message(text))).collect();
         transcript.append(project, &ctx.run, 0, &prompts).await?;
     }
-    let mut asking = Asking::begin(deps, ctx, project, message, input.model.as_deref(), done.parts).await?;
+    let mut asking = Asking::begin(deps, ctx, project, message.clone(), input.model.as_deref(), done.parts).await?;
     asking.rewind().await?;
     if done.steps > 0 && !done.goes_on {
         return Ok(TurnOutcome::Completed);
@@ -121,7 +126,7 @@ async fn turn(
     for (index, id, call) in done.open {
         calls.execute(done.steps, index, &id, &call, &mut breaker).await?;
     }
-    let mut cut = 0;
+    let (mut cut, mut checked) = (0, 0);
     for step in done.steps + 1..=deps.config.max_steps {
         let wanted = match asking.step(step, cut < GO_ON_MAX, usage).await? {
             After::Calls(wanted) => wanted,
@@ -131,7 +136,17 @@ async fn turn(
                 transcript.append(project, &ctx.run, result_step(step, 0), &[go_on]).await?;
                 continue;
             }
-            After::Done => return Ok(TurnOutcome::Completed),
+            After::Done => {
+                let Some(found) = deps.check(ctx, project, &message, checked).await? else {
+                    return Ok(TurnOutcome::Completed);
+                };
+                if checked >= CHECKED_MAX {
+                    return Ok(TurnOutcome::Completed);
+                }
+                checked += 1;
+                transcript.append(project, &ctx.run, result_step(step, 0), &[user_message(&found)]).await?;
+                continue;
+            }
         };
         for (index, (id, call)) in wanted.iter().enumerate() {
             calls.execute(step, index, id, call, &mut breaker).await?;

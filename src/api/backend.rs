@@ -40,6 +40,13 @@ impl Backend for Services {
         self.agent.retry(&project).await
     }
 
+    async fn queue_message(&self, project: ProjectId, message: MessageId, up: bool) -> Result<(), ApiError> {
+        match up {
+            true => self.agent.move_up(&project, &message).await,
+            false => self.agent.withdraw(&project, &message).await,
+        }
+    }
+
     async fn rename_project(&self, project: ProjectId, name: String) -> Result<(), ApiError> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {

@@ -6,11 +6,13 @@
 mod backend;
 mod error;
 mod guard;
+mod history;
 mod metrics;
 mod models;
 mod observe;
 mod openapi;
 mod pages;
+mod plain;
 mod preview;
 mod projects;
 mod router;

@@ -59,6 +59,16 @@ impl Models {
         default.map(|model| model.model.id.clone()).unwrap_or_default()
     }
 
+    /// All that is known of each model; empty while the provider has not answered yet.
+    pub async fn list(&self) -> Arc<[ModelInfo]> {
+        self.known().await
+    }
+
+    /// Reads the list again, because a setting changed.
+    pub fn refresh(&self) {
+        self.read();
+    }
+
     /// Prompts that are known to work.
     pub fn samples(&self) -> Vec<Sample> {
         self.0.samples.clone()

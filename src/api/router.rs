@@ -1,7 +1,10 @@
 //! Every route of the server, and the layers around them.
 
 use super::error::Failure;
-use super::{AppState, guard, metrics, models, observe, openapi, pages, preview, projects, runs, sandboxes, site, sse};
+use super::{
+    AppState, guard, history, metrics, models, observe, openapi, pages, plain, preview, projects, runs, sandboxes,
+    site, sse,
+};
 use crate::domain::ApiError;
 use crate::server_fns::Backend;
 use axum::Router;
@@ -26,6 +29,11 @@ fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/projects/{project}/retry", post(projects::retry)),
         ("/api/projects/{project}/events", get(sse::events)),
         ("/api/projects/{project}/archive", get(projects::archive)),
+        ("/api/projects/{project}/changes/{commit}", get(history::changes)),
+        ("/api/projects/{project}/back", post(history::back)),
+        ("/api/projects/{project}/resend", post(history::resend)),
+        ("/api/projects/{project}/fork", post(history::fork)),
+        ("/api/projects/{project}/repo.git/{*path}", get(history::repository)),
         ("/api/sandboxes/{sandbox}", get(sandboxes::get)),
         ("/api/sandboxes/{sandbox}/files", get(sandboxes::files)),
         ("/api/sandboxes/{sandbox}/cmds/{command}", get(sandboxes::command)),
@@ -55,7 +63,15 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/p/{project}", get(pages::project)),
         ("/runs", get(pages::runs)),
         ("/runs/{run}", get(pages::run)),
+        ("/p/{project}/changes/{message}", get(plain::changes)),
+        ("/p/{project}/back", post(plain::back)),
+        ("/p/{project}/fork", post(plain::fork)),
+        ("/p/{project}/edit/{message}", get(plain::edit)),
+        ("/p/{project}/resend", post(plain::resend)),
+        ("/p/{project}/faults", get(plain::faults).post(plain::again)),
+        ("/p/{project}/settings", get(plain::settings).post(plain::change_project)),
         ("/settings", get(pages::settings)),
+        ("/settings/models", get(plain::models).post(plain::change_models)),
         ("/login", get(pages::login).post(pages::sign_in)),
         ("/api/fn/{name}", post(server_fn)),
     ]

@@ -4,6 +4,7 @@
 
 use super::wire;
 use super::{ApiError, CallId, CommandId, MessageId, ProjectId, RunId, RunSummary, SandboxId};
+use super::{Checked, Fault};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -222,6 +223,69 @@ pub enum EventBody {
         /// Millionths of a US dollar; none for no limit.
         limit: Option<u64>,
     },
+    /// The workspace was stored at the end of a turn.
+    CheckpointMade {
+        /// The turn.
+        turn: RunId,
+        /// What was stored.
+        checkpoint: Checkpoint,
+    },
+    /// Conversation and files went back: messages behind this one are gone from both.
+    WentBack {
+        /// The last message that stays; none if all are gone.
+        message: Option<MessageId>,
+    },
+    /// A message that waited was withdrawn.
+    MessageWithdrawn {
+        /// Which.
+        message: MessageId,
+    },
+    /// A message that waits is to be answered before the one it stood behind.
+    MessageMovedUp {
+        /// Which.
+        message: MessageId,
+    },
+    /// Something went wrong in the running app.
+    FaultSeen {
+        /// What.
+        fault: Fault,
+    },
+    /// Faults are no more, or were overtaken by a change of the files.
+    FaultsGone {
+        /// Their ids.
+        faults: Vec<String>,
+    },
+    /// The agent sends itself these faults to fix.
+    FixStarted {
+        /// The message that says so.
+        message: MessageId,
+        /// What it says.
+        text: String,
+        /// The faults.
+        faults: Vec<String>,
+    },
+    /// A fault came back after the last try that is allowed.
+    FixGivenUp {
+        /// Its id.
+        fault: String,
+    },
+    /// A person wants a fault that was given up to be tried again.
+    FixAllowed {
+        /// Its id.
+        fault: String,
+    },
+    /// Fixing by itself was switched.
+    AutoFixSet {
+        /// Whether it is on.
+        on: bool,
+    },
+    /// What was checked before the agent said it is done.
+    TurnChecked {
+        /// The turn.
+        turn: RunId,
+        /// The checks.
+        checks: Vec<Checked>,
+    },
     /// The turn ended.
     TurnFinished {
         /// The turn.
@@ -295,6 +359,19 @@ impl Usage {
             *self.cost.get_or_insert(0) += cost;
         }
     }
+}
+
+/// The workspace as it was at the end of a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The commit in the project's repository.
+    pub commit: String,
+    /// Files that changed since the checkpoint before.
+    pub files: u32,
+    /// Lines that are new.
+    pub added: u32,
+    /// Lines that are gone.
+    pub removed: u32,
 }
 
 /// What a sandbox is doing.

@@ -6,6 +6,7 @@
 mod ansi;
 mod error;
 mod event;
+mod fault;
 mod files;
 mod ids;
 mod logs;
@@ -13,11 +14,15 @@ mod run;
 mod state;
 #[cfg(test)]
 mod state_tests;
+mod turns;
 mod wire;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
 pub use error::{ApiError, ErrorCode};
-pub use event::{CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage};
+pub use event::{
+    Checkpoint, CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage,
+};
+pub use fault::{Checked, Fault, FaultKind, FaultState, FaultView};
 pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};

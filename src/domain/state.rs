@@ -3,8 +3,10 @@
 //! `apply` is total: an event that refers to something unknown changes nothing. It reports what it touched, so that
 //! the browser redraws just that.
 
-use super::event::{CommandExit, Event, EventBody, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage};
-use super::{CallId, CommandId, MessageId, ProjectId, RunId, RunSummary};
+use super::event::{
+    Checkpoint, CommandExit, Event, EventBody, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage,
+};
+use super::{CallId, Checked, CommandId, FaultView, MessageId, ProjectId, RunId, RunSummary};
 use serde::{Deserialize, Serialize};
 
 /// Runs kept in the state; older ones are in the runs list.
@@ -47,6 +49,12 @@ pub struct ProjectState {
     pub spent: Usage,
     /// What they may cost in all, in millionths of a US dollar.
     pub budget: Option<u64>,
+    /// When a file last changed (Unix ms).
+    pub files_at: u64,
+    /// Faults of the app, by the time they were first seen.
+    pub faults: Vec<FaultView>,
+    /// Whether faults are fixed without being asked.
+    pub auto_fix: bool,
 }
 
 /// A project in a list.
@@ -101,6 +109,12 @@ pub struct Message {
     pub usage: Option<Usage>,
     /// When the turn ended (Unix ms).
     pub finished_at: Option<u64>,
+    /// The workspace at the turn's end.
+    pub checkpoint: Option<Checkpoint>,
+    /// What was checked before the agent said it is done.
+    pub checks: Vec<Checked>,
+    /// The faults the agent was sent with this message, if it sent it to itself.
+    pub fixes: Vec<String>,
 }
 
 /// A piece of a message.
@@ -256,6 +270,8 @@ pub enum Change {
     Drafts,
     /// Runs.
     Runs,
+    /// Faults, and whether they are fixed without being asked.
+    Faults,
 }
 
 impl ProjectState {
@@ -278,6 +294,9 @@ impl ProjectState {
             runs: Vec::new(),
             spent: Usage::default(),
             budget: None,
+            files_at: 0,
+            faults: Vec::new(),
+            auto_fix: true,
         }
     }
 
@@ -407,6 +426,7 @@ impl ProjectState {
             }
             EventBody::FileWritten { path, call, .. } => {
                 self.files_rev += 1;
+                self.files_at = at;
                 let mut touched = vec![Change::Files];
                 if let Some(call) = call {
                     self.drafts.retain(|draft| draft.call != *call || draft.path != *path);
@@ -417,6 +437,7 @@ impl ProjectState {
             }
             EventBody::FilesChanged => {
                 self.files_rev += 1;
+                self.files_at = at;
                 vec![Change::Files]
             }
             EventBody::SandboxChanged { sandbox } => {
@@ -478,6 +499,33 @@ impl ProjectState {
                 self.runs.drain(..excess);
                 vec![Change::Runs]
             }
+            EventBody::CheckpointMade { turn, checkpoint } => {
+                let Some(message) = self.messages.iter_mut().rev().find(|m| m.turn.as_ref() == Some(turn)) else {
+                    return Vec::new();
+                };
+                message.checkpoint = Some(checkpoint.clone());
+                vec![Change::Message(message.id.clone())]
+            }
+            EventBody::WentBack { message } => self.fold_went_back(message.as_ref()),
+            EventBody::FaultSeen { .. }
+            | EventBody::FaultsGone { .. }
+            | EventBody::FixStarted { .. }
+            | EventBody::FixGivenUp { .. }
+            | EventBody::FixAllowed { .. }
+            | EventBody::AutoFixSet { .. }
+            | EventBody::TurnChecked { .. } => self.fold_fault(at, body),
+            EventBody::MessageWithdrawn { message } => {
+                let Some(at) = self.waiting_at(message) else { return Vec::new() };
+                self.messages.remove(at);
+                vec![Change::Messages]
+            }
+            EventBody::MessageMovedUp { message } => {
+                let Some(at) = self.waiting_at(message) else { return Vec::new() };
+                if at > 0 && self.messages.get(at - 1).is_some_and(|m| m.role == Role::User) {
+                    self.messages.swap(at - 1, at);
+                }
+                vec![Change::Messages]
+            }
             EventBody::BudgetSet { limit } => {
                 self.budget = *limit;
                 vec![Change::Project]
@@ -486,40 +534,9 @@ impl ProjectState {
         }
     }
 
-    fn fold_turn_finished(
-        &mut self,
-        at: u64,
-        turn: &RunId,
-        outcome: &TurnOutcome,
-        usage: Option<Usage>,
-    ) -> Vec<Change> {
-        if self.turn.as_ref().is_some_and(|t| t.run == *turn) {
-            self.turn = None;
-        }
-        if let Some(usage) = &usage {
-            self.spent.add(usage);
-        }
-        let mut touched = vec![Change::Turn, Change::Drafts];
-        if let Some(message) = self.messages.iter_mut().rev().find(|m| m.turn.as_ref() == Some(turn)) {
-            message.outcome = Some(outcome.clone());
-            message.usage = usage;
-            message.finished_at = Some(at);
-            // A call that was still being written or run when the turn ended will never finish.
-            for part in &mut message.parts {
-                if let Part::Tool(call) = part
-                    && matches!(call.state, ToolState::Writing | ToolState::Running)
-                {
-                    call.state = ToolState::Failed;
-                    call.duration_ms = Some(at.saturating_sub(call.started_at));
-                    if call.summary.is_empty() {
-                        call.summary = "stopped".to_owned();
-                    }
-                }
-            }
-            touched.push(Change::Message(message.id.clone()));
-        }
-        self.drafts.clear();
-        touched
+    /// Where a message stands that no turn has answered.
+    fn waiting_at(&self, id: &MessageId) -> Option<usize> {
+        self.unanswered().any(|m| m.id == *id).then(|| self.messages.iter().position(|m| m.id == *id)).flatten()
     }
 
     fn fold_draft(&mut self, call: &CallId, path: &str, text: &str) -> Vec<Change> {
@@ -547,7 +564,7 @@ impl ProjectState {
         });
     }
 
-    fn message_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
+    pub(super) fn message_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
         self.messages.iter_mut().rev().find(|m| m.id == *id)
     }
 
@@ -577,7 +594,7 @@ impl ProjectState {
 }
 
 impl Message {
-    fn user(id: MessageId, at: u64, text: String) -> Self {
+    pub(super) fn user(id: MessageId, at: u64, text: String) -> Self {
         Self {
             id,
             role: Role::User,
@@ -588,6 +605,9 @@ impl Message {
             outcome: None,
             usage: None,
             finished_at: None,
+            checkpoint: None,
+            checks: Vec::new(),
+            fixes: Vec::new(),
         }
     }
 
@@ -602,6 +622,9 @@ impl Message {
             outcome: None,
             usage: None,
             finished_at: None,
+            checkpoint: None,
+            checks: Vec::new(),
+            fixes: Vec::new(),
         }
     }
 

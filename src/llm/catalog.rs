@@ -154,9 +154,10 @@ impl Catalog {
         *cache = None;
     }
 
-    /// What servers turned out not to understand.
-    pub fn dialects(&self) -> &Dialects {
-        &self.0.dialects
+    /// Whether a model's server turned out to take no tools, so that they are spelled in the text.
+    pub fn speaks_tools(&self, id: &str) -> bool {
+        let (endpoint, wire) = self.endpoint_of(id).unwrap_or_else(|| (self.provider(), id.to_owned()));
+        self.0.dialects.of(endpoint.base_url.trim_end_matches('/'), &wire).spoken_tools
     }
 
     /// Every model that can be chosen, the default first, and why a list is missing if one is.

@@ -3,6 +3,7 @@
 //! Owns the wire format and its quirks, the list of models and the demo's HTTP server. It must not know projects,
 //! events, tools or sandboxes: a request is messages and tool descriptions, an answer is a stream of [`ModelEvent`].
 
+mod aptitude;
 mod assemble;
 mod catalog;
 mod demo;
@@ -15,6 +16,7 @@ mod reading;
 mod request;
 mod sse;
 
+pub use aptitude::{Aptitude, probe};
 pub use catalog::{Catalog, ModelInfo, ModelSource, NamedEndpoint, Resolved};
 pub use demo::{DEMO_MODEL, DemoServer, SamplePrompt, samples};
 pub use endpoint::{Endpoint, StreamLimits};

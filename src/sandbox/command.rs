@@ -7,6 +7,7 @@ use super::provider::ProcessConfig;
 use super::resume::Resumable;
 use super::service::{Inner, Service};
 use super::supervisor::Supervisor;
+use crate::config::Secret;
 use crate::domain::{CallId, CommandExit, CommandId, EventBody, LogSlice, ProjectId, RunId, clean_path};
 use crate::store::new_command_id;
 use std::collections::BTreeMap;
@@ -145,6 +146,8 @@ impl Inner {
         live: &Live,
         spec: CommandSpec,
     ) -> Result<CommandId, SandboxError> {
+        // A project whose secrets cannot be read runs nothing: an app without its settings misleads.
+        let secrets = self.store.secrets().of(&entry.project).await.map_err(super::service::from_store)?;
         let id = new_command_id();
         let log = LogWriter::new(entry.log_dir(&id));
         let process = live
@@ -152,7 +155,7 @@ impl Inner {
             .spawn(ProcessConfig {
                 cmd: "/bin/sh".to_owned(),
                 args: vec!["-c".to_owned(), spec.line.clone()],
-                envs: process_env(&spec),
+                envs: process_env(&spec, &secrets),
                 cwd: spec.cwd.clone(),
                 stdin: false,
             })
@@ -230,8 +233,10 @@ fn checked(mut spec: CommandSpec) -> Result<CommandSpec, SandboxError> {
 
 /// The command's environment. A background command gets colours although its output is no terminal: people read it,
 /// while the output of others often goes to files.
-fn process_env(spec: &CommandSpec) -> BTreeMap<String, String> {
-    let mut env = spec.env.clone();
+fn process_env(spec: &CommandSpec, secrets: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> =
+        secrets.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+    env.extend(spec.env.clone());
     if spec.background {
         env.entry("FORCE_COLOR".to_owned()).or_insert_with(|| "1".to_owned());
     }

@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub(super) nudge: Notify,
     /// The fingerprint of the workspace the page last heard about.
     pub(super) fingerprint: tokio::sync::Mutex<Option<u64>>,
+    /// Held while the project's history is written.
+    pub(super) history: tokio::sync::Mutex<()>,
     live: Mutex<Option<Live>>,
     commands: Mutex<HashMap<CommandId, Arc<Command>>>,
 }
@@ -86,6 +88,7 @@ impl Entry {
             output,
             nudge: Notify::new(),
             fingerprint: tokio::sync::Mutex::new(None),
+            history: tokio::sync::Mutex::new(()),
             live: Mutex::new(None),
             commands: Mutex::new(HashMap::new()),
         }

@@ -18,6 +18,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const NOTHING_RUNS: Duration = Duration::from_secs(5);
 /// The same, if a background command ended meanwhile.
 const CRASHED: Duration = Duration::from_millis(500);
+/// Bytes of a page that are read.
+const PAGE: u64 = 64 * 1024;
 /// How much of a command's output an error carries, in bytes.
 const OUTPUT: u64 = 3000;
 
@@ -57,6 +59,41 @@ impl Service {
                 Err(SandboxError::Unanswered(format!("nothing answers on port {port}: {why}.{output}")))
             }
         }
+    }
+
+    /// Waits like [`Service::wait_for_url`], records nothing, and reads the page: its status and its beginning.
+    pub async fn read_page(
+        &self,
+        project: &ProjectId,
+        port: u16,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<(u16, String), SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        let live = self.up(&entry).await?;
+        let deadline = Instant::now() + timeout;
+        tokio::select! {
+            () = cancel.cancelled() => return Err(SandboxError::Cancelled),
+            answer = answer(&entry, &live, port, deadline) => answer.map_err(SandboxError::Unanswered)?,
+        };
+        let read = async {
+            let mut connection = live.instance.connect(port).await.map_err(|_| SandboxError::PortClosed(port))?;
+            connection.write_all(get(port, "1.0").as_bytes()).await?;
+            let mut page = Vec::new();
+            connection.take(PAGE).read_to_end(&mut page).await?;
+            Ok::<_, SandboxError>(page)
+        };
+        let page = tokio::select! {
+            () = cancel.cancelled() => return Err(SandboxError::Cancelled),
+            page = tokio::time::timeout_at(deadline, read) => page,
+        };
+        let page =
+            page.map_err(|_| SandboxError::Unanswered(format!("port {port} did not send its page in time")))??;
+        let status =
+            status_of(&page).ok_or_else(|| SandboxError::Unanswered(format!("port {port} does not speak HTTP")))?;
+        let text = String::from_utf8_lossy(&page).into_owned();
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+        Ok((status, body))
     }
 
     /// The last output of the background commands, newest first, for people and models.
@@ -132,13 +169,18 @@ enum Failure {
     Silent(String),
 }
 
+/// A request for the app's first page. Version 1.0 is answered without chunks.
+fn get(port: u16, version: &str) -> String {
+    format!(
+        "GET / HTTP/{version}\r\nHost: localhost:{port}\r\nAccept: text/html,*/*\r\nUser-Agent: sandcastle-probe\r\n\
+         Connection: close\r\n\r\n"
+    )
+}
+
 /// One `GET /`, up to the status line.
 async fn ask(live: &Live, port: u16) -> Result<u16, Failure> {
     let mut connection = live.instance.connect(port).await.map_err(|_| Failure::Closed)?;
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html,*/*\r\nUser-Agent: sandcastle-probe\r\n\
-         Connection: close\r\n\r\n"
-    );
+    let request = get(port, "1.1");
     let broken = |error: std::io::Error| Failure::Silent(format!("the connection broke ({error})"));
     connection.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut head = Vec::with_capacity(256);

@@ -36,6 +36,8 @@ pub(super) struct Inner {
     pub(super) tasks: TaskTracker,
     /// Set when the server shuts down: nothing is brought up any more.
     pub(super) closing: CancellationToken,
+    /// What goes wrong in apps.
+    pub(super) faults: super::faults::Faults,
     entries: Mutex<HashMap<ProjectId, Arc<Entry>>>,
     ids: Mutex<HashMap<SandboxId, ProjectId>>,
     outputs: Mutex<HashMap<ProjectId, watch::Sender<u64>>>,
@@ -58,6 +60,7 @@ impl Service {
             data_dir,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            faults: super::faults::Faults::default(),
             entries: Mutex::default(),
             ids: Mutex::default(),
             outputs: Mutex::default(),

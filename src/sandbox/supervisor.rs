@@ -5,6 +5,7 @@ use super::entry::{Entry, Live};
 use super::output::{self, LogWriter};
 use super::provider::{ExitStatus, ProcessEvent, Signal};
 use super::service::Inner;
+use super::symptoms::{self, Symptoms};
 use super::watcher;
 use crate::domain::{CommandExit, EventBody};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(super) struct Supervisor {
     total: u64,
     limit: Option<Duration>,
     flushed_at: Instant,
+    symptoms: Symptoms,
 }
 
 /// What a supervisor waits for, besides output.
@@ -57,7 +59,20 @@ impl Supervisor {
         limit: Option<Duration>,
     ) -> Self {
         let flushed_at = Instant::now() - FLUSH_EVERY;
-        Self { inner, entry, live, command, pid, log: Some(log), buffer: Vec::new(), total: 0, limit, flushed_at }
+        let symptoms = Symptoms::default();
+        Self {
+            inner,
+            entry,
+            live,
+            command,
+            pid,
+            log: Some(log),
+            buffer: Vec::new(),
+            total: 0,
+            limit,
+            flushed_at,
+            symptoms,
+        }
     }
 
     /// Runs until the command ended and that is recorded.
@@ -104,6 +119,9 @@ impl Supervisor {
     }
 
     async fn take(&mut self, bytes: &[u8], timers: &mut Timers) {
+        if self.command.background {
+            self.symptoms.take(bytes, &self.inner, &self.entry, &self.live, &self.command);
+        }
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BATCH {
             timers.flush = None;
@@ -175,6 +193,10 @@ impl Supervisor {
         if self.command.background && (asked || !going_down) {
             self.entry.resume.remove(&self.command.id);
         }
+        if self.command.background && !asked && !going_down && !exit.success() {
+            let line = self.line().await;
+            symptoms::report_end(&self.inner, &self.entry, &self.command, &line, &exit).await;
+        }
         let duration = self.command.started.elapsed();
         let ended = EventBody::CommandExited {
             command: self.command.id.clone(),
@@ -197,6 +219,11 @@ impl Supervisor {
         if let Err(error) = tokio::task::spawn_blocking(move || output::prune(&logs)).await {
             tracing::error!(%error, "old logs were not removed");
         }
+    }
+
+    async fn line(&self) -> String {
+        let state = self.inner.state(&self.entry.project).await;
+        state.ok().and_then(|s| s.command(&self.command.id).map(|c| c.line.clone())).unwrap_or_default()
     }
 
     fn exit(&self, status: Option<ExitStatus>, going_down: bool) -> CommandExit {

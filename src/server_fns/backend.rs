@@ -19,6 +19,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn stop_turn(&self, project: ProjectId) -> Result<(), ApiError>;
     /// Tries the last turn again, or goes on.
     async fn retry_turn(&self, project: ProjectId) -> Result<(), ApiError>;
+    /// Moves a message that waits one place up, or withdraws it.
+    async fn queue_message(&self, project: ProjectId, message: MessageId, up: bool) -> Result<(), ApiError>;
     /// Gives the project another name.
     async fn rename_project(&self, project: ProjectId, name: String) -> Result<(), ApiError>;
     /// Deletes the project.

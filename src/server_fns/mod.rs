@@ -44,6 +44,12 @@ pub async fn retry_turn(project: ProjectId) -> Result<(), ApiError> {
     backend()?.retry_turn(project).await
 }
 
+/// Moves a message that waits one place up, or withdraws it.
+#[server(prefix = "/api/fn", endpoint = "queue_message", input = PostJson, output = PostJson)]
+pub async fn queue_message(project: ProjectId, message: MessageId, up: bool) -> Result<(), ApiError> {
+    backend()?.queue_message(project, message, up).await
+}
+
 /// Gives the project another name.
 #[server(prefix = "/api/fn", endpoint = "rename_project", input = PostJson, output = PostJson)]
 pub async fn rename_project(project: ProjectId, name: String) -> Result<(), ApiError> {

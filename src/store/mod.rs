@@ -10,12 +10,15 @@ mod events;
 mod ids;
 mod loaded;
 mod runs;
+mod secrets;
 mod transcript;
+mod vault;
 
 pub use error::StoreError;
 pub use events::EventLog;
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
 pub use runs::{AttemptChange, RunFilter, RunRecord, RunStore};
+pub use secrets::{ModelNote, SavedEndpoint, Secrets};
 pub use transcript::{Transcript, TranscriptEntry};
 
 use sqlx::SqlitePool;
@@ -37,15 +40,16 @@ pub struct Store {
     events: EventLog,
     transcript: Transcript,
     runs: RunStore,
+    secrets: Secrets,
 }
 
 impl Store {
     /// Opens or creates the store in `data_dir` and takes the folder for this process.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let folder = data_dir.to_owned();
-        let lock = tokio::task::spawn_blocking(move || claim(&folder))
-            .await
-            .map_err(|error| StoreError::Database(error.to_string()))??;
+        let open = move || Ok::<_, StoreError>((claim(&folder)?, vault::Vault::open(&folder)?));
+        let (lock, vault) =
+            tokio::task::spawn_blocking(open).await.map_err(|error| StoreError::Database(error.to_string()))??;
         let options = SqliteConnectOptions::new()
             .filename(data_dir.join("db.sqlite"))
             .create_if_missing(false)
@@ -67,7 +71,8 @@ impl Store {
         let events = EventLog::new(Arc::clone(&db));
         let transcript = Transcript::new(Arc::clone(&db));
         let runs = RunStore::new(Arc::clone(&db), events.clone());
-        Ok(Self { db, events, transcript, runs })
+        let secrets = Secrets::new(Arc::clone(&db), vault);
+        Ok(Self { db, events, transcript, runs, secrets })
     }
 
     /// Projects and their events.
@@ -78,6 +83,11 @@ impl Store {
     /// What the model was told and said.
     pub fn transcript(&self) -> &Transcript {
         &self.transcript
+    }
+
+    /// Sealed settings: secrets of projects, endpoints, notes about models.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Task runs, for the workflow engine.

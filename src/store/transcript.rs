@@ -65,6 +65,24 @@ impl Transcript {
         Ok(())
     }
 
+    /// Gives another project these turns.
+    pub async fn copy(&self, from: &ProjectId, to: &ProjectId, turns: &[RunId]) -> Result<(), StoreError> {
+        let mut transaction = self.db.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for turn in turns {
+            sqlx::query(
+                "INSERT INTO transcript (project, turn, step, idx, message) SELECT ?, turn, step, idx, message \
+                 FROM transcript WHERE project = ? AND turn = ? ORDER BY n",
+            )
+            .bind(to.as_str())
+            .bind(from.as_str())
+            .bind(turn.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// The whole transcript, oldest first; empty for an unknown project.
     pub async fn load(&self, project: &ProjectId) -> Result<Vec<TranscriptEntry>, StoreError> {
         let rows = sqlx::query("SELECT turn, step, message FROM transcript WHERE project = ? ORDER BY n")

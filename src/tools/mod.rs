@@ -7,6 +7,7 @@
 mod args;
 mod create_sandbox;
 mod edit_file;
+mod fetch_page;
 mod generate_files;
 mod get_sandbox_url;
 mod lenient;
@@ -14,6 +15,7 @@ mod list_files;
 mod read_file;
 mod read_logs;
 mod run_command;
+mod search_files;
 mod stop_command;
 mod text;
 
@@ -105,8 +107,10 @@ impl Toolbox {
             Box::new(read_file::ReadFile),
             Box::new(edit_file::EditFile),
             Box::new(list_files::ListFiles),
+            Box::new(search_files::SearchFiles),
             Box::new(read_logs::ReadLogs),
             Box::new(stop_command::StopCommand),
+            Box::new(fetch_page::FetchPage),
         ])
     }
 

@@ -20,6 +20,7 @@ mod tests;
 mod transport;
 mod workbench;
 
+pub use kit::money;
 pub use page::{
     Check, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample, SettingsPage, Theme,
 };

@@ -48,7 +48,7 @@ async fn a_turn_runs_its_calls_and_shows_files_while_they_are_written() {
     let requests = bench.fake.requests();
     assert_eq!(requests.len(), 2);
     assert!(requests[0]["messages"][0]["content"].as_str().unwrap().contains("Sandcastle"));
-    assert_eq!(requests[0]["tools"].as_array().unwrap().len(), 9);
+    assert_eq!(requests[0]["tools"].as_array().unwrap().len(), 11);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ where
     B::Error: Into<BoxError>,
 {
     let navigation = wants_html(request.headers());
+    let asked = navigation.then(|| format!("{} {}", request.method(), request.uri().path()));
     let upgrade = requested_upgrade(request.headers());
     let browser = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let head = request.method() == Method::HEAD;
@@ -44,6 +45,11 @@ where
     match sender.send_request(request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switched(proxy, target, response, browser)
+        }
+        Ok(response) if asked.is_some() && response.status().is_server_error() => {
+            let title = format!("{} answers {}", asked.unwrap_or_default(), response.status().as_u16());
+            proxy.service.report_fault(&target.project, crate::domain::FaultKind::Http, &title, "");
+            incoming(proxy, target, response, navigation && !head)
         }
         Ok(response) => incoming(proxy, target, response, navigation && !head),
         Err(error) => pages::broken(target, &error, navigation),

@@ -8,6 +8,13 @@
     if (budget-- <= 0) return;
     window.parent.postMessage({ source: "sandcastle-preview", type, url: location.href, ...data }, "*");
   };
+  // Also to the server, which has the agent repair it. Kept before the app can replace fetch.
+  const post = window.fetch && window.fetch.bind(window);
+  const report = (kind, title, detail) => {
+    if (!post || budget <= 0) return;
+    const body = JSON.stringify({ kind, title: String(title).slice(0, 300), detail: String(detail || "").slice(0, 4000) });
+    post("/.sandcastle/report", { method: "POST", body, keepalive: true }).catch(() => {});
+  };
   const text = (value) => {
     try {
       if (value instanceof Error) return value.stack || String(value);
@@ -18,15 +25,21 @@
   addEventListener("error", (event) => {
     if (event.target !== window && event.target && event.target.tagName) {
       const target = event.target;
-      send("error", { message: "could not load " + (target.src || target.href || target.tagName) });
+      const message = "could not load " + (target.src || target.href || target.tagName);
+      send("error", { message });
+      if (/^(SCRIPT|LINK)$/.test(target.tagName)) report("browser", message, location.pathname);
     } else {
       send("error", {
         message: String(event.message).slice(0, 1000), file: event.filename, line: event.lineno,
         column: event.colno, stack: event.error ? cut(event.error) : "",
       });
+      report("browser", event.message, (event.error ? cut(event.error) : event.filename + ":" + event.lineno) + "\nat " + location.pathname);
     }
   }, true);
-  addEventListener("unhandledrejection", (event) => send("error", { message: cut(event.reason) }));
+  addEventListener("unhandledrejection", (event) => {
+    send("error", { message: cut(event.reason) });
+    report("browser", "Unhandled rejection: " + cut(event.reason).split("\n")[0], cut(event.reason) + "\nat " + location.pathname);
+  });
   const error = console.error;
   console.error = function (...values) {
     send("console", { level: "error", text: values.map(cut).join(" ").slice(0, 4000) });
@@ -48,7 +61,14 @@
   }
   addEventListener("popstate", moved);
   addEventListener("hashchange", moved);
-  addEventListener("load", () => { moved(); send("ready", { title: document.title }); });
+  const blank = () => {
+    const body = document.body;
+    const drawn = "img,svg,canvas,video,iframe,input,button,object,embed";
+    if (document.visibilityState === "visible" && body && !body.innerText.trim() && !body.querySelector(drawn)) {
+      report("blank", "The page " + location.pathname + " stays empty", document.documentElement.outerHTML.slice(0, 2000));
+    }
+  };
+  addEventListener("load", () => { setTimeout(blank, 5000); moved(); send("ready", { title: document.title }); });
   addEventListener("message", (event) => {
     const data = event.data;
     if (event.source !== window.parent || !data || data.source !== "sandcastle") return;

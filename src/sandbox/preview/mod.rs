@@ -9,6 +9,7 @@ mod forward;
 mod headers;
 mod inject;
 mod pages;
+mod report;
 mod story;
 
 use super::{PreviewAddress, SandboxError, Service};
@@ -78,6 +79,9 @@ impl PreviewProxy {
         let Some((sandbox, port)) = self.parse_host(&host) else { return pages::unknown(None, html) };
         let Some(project) = self.inner.service.find(&sandbox) else { return pages::unknown(Some(&sandbox), html) };
         let target = Target { project, sandbox, port };
+        if request.method() == Method::POST && request.uri().path() == report::PATH {
+            return report::take(&self.inner.service, &target.project, request).await;
+        }
         if request.headers().contains_key(POLL) {
             return self.poll(request.method() == Method::POST, &target).await;
         }

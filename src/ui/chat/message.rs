@@ -3,6 +3,7 @@
 use super::outcome::Outcome;
 use super::tool::ToolCard;
 use crate::domain::{CallId, Change, MessageId, Part, Role, ToolState};
+use crate::server_fns::queue_message;
 use crate::ui::kit::{Icon, duration, use_now};
 use crate::ui::workbench::Workbench;
 use leptos::either::Either;
@@ -25,18 +26,38 @@ pub fn MessageView(
 
 #[component]
 fn UserMessage(id: MessageId) -> impl IntoView {
-    let store = Workbench::here().store;
-    let text = store.peek(|state| state.message(&id).map(|m| m.text()).unwrap_or_default());
+    let bench = Workbench::here();
+    let store = bench.store;
+    let (text, fixes) = store.peek(|state| state.message(&id).map(|m| (m.text(), m.fixes.len())).unwrap_or_default());
+    let edit = format!("/p/{}/edit/{id}", store.id());
+    let queue = {
+        let id = id.clone();
+        move |up: bool| bench.act(queue_message(store.id(), id.clone(), up))
+    };
+    let (up, withdraw) = (queue.clone(), queue);
     let waiting = Memo::new(move |_| {
         store.read(Change::Turn, |_| ());
         store.read(Change::Messages, |state| state.turn.is_some() && state.unanswered().any(|m| m.id == id))
     });
+    if fixes > 0 {
+        let words = if fixes == 1 { "Auto-fix: 1 error".to_owned() } else { format!("Auto-fix: {fixes} errors") };
+        return view! {
+            <details class="message fix">
+                <summary><Icon name="alert" />{words}</summary>
+                <p>{text}</p>
+            </details>
+        }
+        .into_any();
+    }
     view! {
         <article class="message user" aria-label="You">
             <p>{text}</p>
+            <a class="edit" href=edit hidden=move || waiting.get()>"Edit"</a>
             <span class="queued" hidden=move || !waiting.get()>
                 <Icon name="clock" />
                 "Queued: answered after this turn"
+                <button class="link" type="button" on:click=move |_| up(true)>"Sooner"</button>
+                <button class="link" type="button" on:click=move |_| withdraw(false)>"Withdraw"</button>
             </span>
         </article>
     }

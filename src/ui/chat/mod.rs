@@ -7,10 +7,10 @@ mod tool;
 
 pub use composer::Composer;
 
-use crate::domain::{Change, MessageId};
+use crate::domain::{Change, FaultState, MessageId};
 use crate::server_fns::{send_message, stop_turn};
 use crate::ui::browser;
-use crate::ui::kit::{Icon, Notice};
+use crate::ui::kit::{Icon, Notice, money};
 use crate::ui::page::ModelOption;
 use crate::ui::workbench::Workbench;
 use leptos::html;
@@ -82,6 +82,7 @@ pub fn Chat(
                     "Latest"
                 </button>
                 <Notice error=bench.failure />
+                <Faults />
                 <Composer
                     label="Message"
                     placeholder="Ask for a change…"
@@ -96,6 +97,36 @@ pub fn Chat(
                 />
             </div>
         </section>
+    }
+    .into_any()
+}
+
+/// One line about errors of the app that are there now; the page behind it has the rest.
+#[component]
+fn Faults() -> impl IntoView {
+    let store = Workbench::here().store;
+    let href = format!("/p/{}/faults", store.id());
+    let words = Memo::new(move |_| {
+        store.read(Change::Faults, |state| {
+            let count = |wanted| state.faults.iter().filter(|f| f.state == wanted).count();
+            let (open, trying, given_up) =
+                (count(FaultState::Open), count(FaultState::Trying), count(FaultState::GivenUp));
+            let cost: u64 = state.faults.iter().filter(|f| f.state != FaultState::Gone).map(|f| f.cost).sum();
+            let spent = if cost > 0 { format!(" · {} so far", money(cost)) } else { String::new() };
+            match (given_up, trying, open) {
+                (0, 0, 0) => None,
+                (0, 0, n) => Some(format!("{n} in the app")),
+                (0, n, _) => Some(format!("{n} being fixed{spent}")),
+                (n, ..) => Some(format!("{n} not fixed{spent}: choose what to do")),
+            }
+        })
+    });
+    view! {
+        <a class="faults" href=href hidden=move || words.get().is_none()>
+            <Icon name="alert" />
+            "Errors: "
+            {move || words.get()}
+        </a>
     }
     .into_any()
 }

@@ -1,6 +1,6 @@
 //! How a turn ended, and what can be done about it.
 
-use crate::domain::{ApiError, Change, ErrorCode, MessageId, TurnOutcome, Usage};
+use crate::domain::{ApiError, Change, Checked, Checkpoint, ErrorCode, MessageId, TurnOutcome, Usage};
 use crate::server_fns::retry_turn;
 use crate::ui::kit::{Icon, compact, duration, money};
 use crate::ui::workbench::Workbench;
@@ -10,6 +10,8 @@ use leptos::prelude::*;
 struct Ended {
     outcome: TurnOutcome,
     usage: Option<Usage>,
+    checkpoint: Option<Checkpoint>,
+    checks: Vec<Checked>,
     took: u64,
     // Only the last answer can be retried or continued.
     last: bool,
@@ -23,6 +25,7 @@ pub fn Outcome(
 ) -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
+    let changes = format!("/p/{}/changes/{message}", store.id());
     let ended = Memo::new(move |_| {
         store.read(Change::Turn, |_| ());
         let last =
@@ -30,39 +33,78 @@ pub fn Outcome(
         store.message(&message, |m| {
             let outcome = m.outcome.clone()?;
             let took = m.finished_at.unwrap_or(m.at).saturating_sub(m.at);
-            Some(Ended { outcome, usage: m.usage, took, last })
+            Some(Ended {
+                outcome,
+                usage: m.usage,
+                checkpoint: m.checkpoint.clone(),
+                checks: m.checks.clone(),
+                took,
+                last,
+            })
         })?
     });
     let retry = move |_| bench.act(retry_turn(store.id()));
     move || {
-        ended.get().map(|Ended { outcome, usage, took, last }| match outcome {
-            TurnOutcome::Completed => view! {
+        ended.get().map(|Ended { outcome, usage, checkpoint, checks, took, last }| {
+            let (icon, words) = match outcome {
+                TurnOutcome::Completed => ("check", format!("Done in {}", duration(took))),
+                TurnOutcome::Stopped => ("stop", format!("Stopped after {}", duration(took))),
+                TurnOutcome::StepLimit { steps } => ("clock", format!("Paused after {steps} steps")),
+                TurnOutcome::Failed { error } => {
+                    return view! { <Failure error last retry=Callback::new(retry) /> }.into_any();
+                }
+            };
+            let go_on = last && icon != "check";
+            let changed = checkpoint.filter(|c| c.files > 0).map(|c| {
+                let words = format!("{} {}", c.files, if c.files == 1 { "file" } else { "files" });
+                view! {
+                    <a class="changed" href=changes.clone() title="What changed; go back; fork">
+                        {words} " " <ins>"+" {c.added}</ins> " " <del>"−" {c.removed}</del>
+                    </a>
+                }
+            });
+            view! {
+                {(!checks.is_empty()).then(|| view! { <Receipt checks /> })}
                 <footer class="outcome">
-                    <Icon name="check" />
-                    <span>"Done in " {duration(took)}</span>
+                    <Icon name=icon />
+                    <span>{words}</span>
+                    {changed}
                     {usage.map(|usage| view! { <Tokens usage /> })}
+                    {go_on.then(|| view! { <button class="button small" type="button" on:click=retry>"Continue"</button> })}
                 </footer>
             }
-            .into_any(),
-            TurnOutcome::Stopped => view! {
-                <footer class="outcome">
-                    <Icon name="stop" />
-                    <span>"Stopped after " {duration(took)}</span>
-                    {last.then(|| view! { <button class="button small" type="button" on:click=retry>"Continue"</button> })}
-                </footer>
-            }
-            .into_any(),
-            TurnOutcome::StepLimit { steps } => view! {
-                <footer class="outcome">
-                    <Icon name="clock" />
-                    <span>"Paused after " {steps} " steps"</span>
-                    {last.then(|| view! { <button class="button small" type="button" on:click=retry>"Continue"</button> })}
-                </footer>
-            }
-            .into_any(),
-            TurnOutcome::Failed { error } => view! { <Failure error last retry=Callback::new(retry) /> }.into_any(),
+            .into_any()
         })
     }
+}
+
+/// What was checked before the agent said it is done.
+#[component]
+fn Receipt(checks: Vec<Checked>) -> impl IntoView {
+    let failed = checks.iter().filter(|c| !c.ok).count();
+    let words = match failed {
+        0 => format!("{} checks passed", checks.len()),
+        n => format!("{n} of {} checks failed", checks.len()),
+    };
+    let rows = checks
+        .into_iter()
+        .map(|c| {
+            view! {
+                <li data-ok=c.ok.to_string()>
+                    <Icon name=if c.ok { "check" } else { "alert" } />
+                    <span>{c.name}</span>
+                    <small>{c.detail}</small>
+                </li>
+            }
+        })
+        .collect_view();
+    view! {
+        <details class="receipt" open=failed != 0>
+            <summary>{words}</summary>
+            <ul>{rows}</ul>
+        </details>
+    }
+    .into_any()
 }
 
 #[component]

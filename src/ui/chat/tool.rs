@@ -17,6 +17,7 @@ fn story(tool: &str) -> (&'static str, [&'static str; 3]) {
         "read_file" => ("file", ["Reading", "Read", "Could not read"]),
         "list_files" => ("folder", ["Looking at the files", "Looked at the files", "Could not list"]),
         "search_files" => ("search", ["Searching", "Searched", "Could not search"]),
+        "fetch_page" => ("globe", ["Reading a page", "Read a page", "Could not read the page"]),
         "run_command" => ("terminal", ["Running", "Ran", "Failed"]),
         "stop_command" => ("stop", ["Stopping", "Stopped", "Could not stop"]),
         "read_logs" => ("logs", ["Reading output", "Read output", "Could not read output"]),

@@ -53,6 +53,7 @@ pub fn Settings(
             <section class="panel">
                 <h2>"Model"</h2>
                 {model}
+                <p><a href="/settings/models">"Endpoints, keys and models"</a></p>
             </section>
             <section class="panel">
                 <h2>"Sandbox"</h2>

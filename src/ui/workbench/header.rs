@@ -14,6 +14,7 @@ use leptos::prelude::*;
 pub fn Header() -> impl IntoView {
     let store = Workbench::here().store;
     let archive = format!("/api/projects/{}/archive", store.id());
+    let settings = format!("/p/{}/settings", store.id());
     view! {
         <header class="bench-head">
             <a class="icon-button" href="/" aria-label="All projects" title="All projects">
@@ -22,6 +23,9 @@ pub fn Header() -> impl IntoView {
             <Name />
             <StatePill />
             <span class="spring"></span>
+            <a class="icon-button" href=settings aria-label="Project settings" title="Project settings">
+                <Icon name="tool" />
+            </a>
             <a class="icon-button" href=archive download aria-label="Download as zip" title="Download as zip">
                 <Icon name="download" />
             </a>

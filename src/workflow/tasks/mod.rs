@@ -3,25 +3,35 @@
 //!
 //! Only failures of the infrastructure are tried again. A command that exits with 1 has run; that is a result.
 
+mod checkpoint;
 mod create_sandbox;
 mod edit_file;
+mod fetch_page;
 mod get_sandbox_status;
 mod get_sandbox_url;
 mod list_files;
 mod read_file;
 mod read_logs;
 mod run_command;
+mod search_files;
+mod self_check;
+mod start_fork;
 mod stop_command;
 mod write_files;
 
+pub use checkpoint::{MakeCheckpoint, MakeCheckpointInput, RestoreCheckpoint, RestoreCheckpointInput};
 pub use create_sandbox::{CreateSandbox, CreateSandboxInput, CreateSandboxOutput};
 pub use edit_file::{EditFile, EditFileInput};
+pub use fetch_page::{FetchPage, FetchPageInput, FetchPageOutput};
 pub use get_sandbox_status::{GetSandboxStatus, GetSandboxStatusInput, GetSandboxStatusOutput};
 pub use get_sandbox_url::{GetSandboxUrl, GetSandboxUrlInput};
 pub use list_files::{ListFiles, ListFilesInput, ListFilesOutput};
 pub use read_file::{ReadFile, ReadFileInput};
 pub use read_logs::{ReadLogs, ReadLogsInput, ReadLogsOutput};
 pub use run_command::{RunCommand, RunCommandInput, RunCommandOutput};
+pub use search_files::{SearchFiles, SearchFilesInput};
+pub use self_check::{SelfCheck, SelfCheckInput, SelfCheckOutput};
+pub use start_fork::{StartFork, StartForkInput, StartForkOutput};
 pub use stop_command::{StopCommand, StopCommandInput, StopCommandOutput};
 pub use write_files::{WriteFiles, WriteFilesInput, WriteFilesOutput};
 
@@ -38,6 +48,12 @@ pub fn register(workflow: &Workflow, service: &Service, events: &EventLog) {
     workflow.register(ListFiles::new(service.clone()));
     workflow.register(RunCommand::new(service.clone(), events.clone()));
     workflow.register(StopCommand::new(service.clone()));
+    workflow.register(SearchFiles::new(service.clone()));
+    workflow.register(FetchPage::new(service.clone()));
+    workflow.register(MakeCheckpoint::new(service.clone()));
+    workflow.register(RestoreCheckpoint::new(service.clone()));
+    workflow.register(StartFork::new(service.clone()));
+    workflow.register(SelfCheck::new(service.clone()));
     workflow.register(ReadLogs::new(service.clone(), events.clone()));
     workflow.register(GetSandboxUrl::new(service.clone()));
     workflow.register(GetSandboxStatus::new(service.clone()));

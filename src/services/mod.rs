@@ -2,6 +2,10 @@
 //!
 //! Owns the few operations that need more than one part. It must not know HTTP or pages.
 
+mod fork;
+mod models;
+mod settings;
+
 use crate::agent::{Agent, check_message};
 use crate::config::Config;
 use crate::domain::{ApiError, MessageId, ProjectId};

@@ -1,0 +1,59 @@
+//! Editing an earlier message and sending it again.
+
+use super::{Plain, answer, bench, done, escape, fields};
+use crate::api::AppState;
+use crate::api::error::{Failure, Path};
+use crate::domain::{ApiError, MessageId, ProjectId, Role};
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+
+/// `GET /p/{project}/edit/{message}`
+pub async fn edit(
+    State(app): State<AppState>,
+    path: Result<Path<(ProjectId, MessageId)>, Failure>,
+    headers: HeaderMap,
+) -> Response {
+    let page = async {
+        let Path((project, message)) = path?;
+        let state = app.services.store.events().state(&project).await?;
+        let found = state.message(&message).filter(|m| m.role == Role::User);
+        let found = found.ok_or_else(|| ApiError::not_found("There is no such message of yours."))?;
+        let body = format!(
+            "<p class=\"muted\">The conversation and the files go back to the moment before this message; then it is sent \
+             as it stands here.</p><form class=\"plain-form\" method=\"post\" action=\"/p/{project}/resend\"><input \
+             type=\"hidden\" name=\"message\" value=\"{message}\"><label>Message<textarea name=\"text\" rows=\"8\" \
+             class=\"input\" required>{}</textarea></label><button class=\"button primary\">Go back and send</button></form>",
+            escape(&found.text())
+        );
+        Ok(Plain { title: "Send again", back: (bench(&project), "Back to the project"), body })
+    };
+    let page: Result<Plain<'_>, Failure> = page.await;
+    answer(&app, &headers, page)
+}
+
+/// The form.
+#[derive(Deserialize)]
+pub struct Resend {
+    message: MessageId,
+    text: String,
+}
+
+/// `POST /p/{project}/resend`
+pub async fn resend(
+    State(app): State<AppState>,
+    path: Result<Path<ProjectId>, Failure>,
+    headers: HeaderMap,
+    form: Result<Form<Resend>, FormRejection>,
+) -> Response {
+    let result = async {
+        let (Path(project), Resend { message, text }) = (path?, fields(form)?);
+        app.services.agent.resend(&project, &message, &text, None).await?;
+        Ok(bench(&project))
+    };
+    let result = result.await;
+    done(&app, &headers, result)
+}

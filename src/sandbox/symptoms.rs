@@ -1,0 +1,73 @@
+//! What a background command's output and end say about the app: found line by line, told with the lines around.
+
+use super::command::Command;
+use super::entry::{Entry, Live};
+use super::faults::looks_wrong;
+use super::output::{self, LogFrom};
+use super::probe::plain;
+use super::service::Inner;
+use crate::domain::{CommandExit, FaultKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// After an error's first line the rest of it is waited for.
+const REST: Duration = Duration::from_millis(700);
+/// Bytes of output that go with a fault.
+const AROUND: u64 = 3000;
+/// The longest line that is looked at, in bytes.
+const LINE_MAX: usize = 4096;
+
+/// Reads a background command's output as it comes.
+#[derive(Default)]
+pub(super) struct Symptoms {
+    line: Vec<u8>,
+    /// Whether an error was found whose rest is being waited for.
+    pending: Arc<AtomicBool>,
+}
+
+impl Symptoms {
+    /// Takes output. An error is reported once its rest has come; what follows within that time belongs to it.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        inner: &Arc<Inner>,
+        entry: &Arc<Entry>,
+        live: &Live,
+        command: &Command,
+    ) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                if self.line.len() < LINE_MAX {
+                    self.line.push(*byte);
+                }
+                continue;
+            }
+            let line = plain(&String::from_utf8_lossy(&std::mem::take(&mut self.line)));
+            if looks_wrong(&line) && !self.pending.swap(true, Ordering::AcqRel) {
+                let (inner, entry, pending) = (Arc::clone(inner), Arc::clone(entry), Arc::clone(&self.pending));
+                let dir = entry.log_dir(&command.id);
+                live.tasks.spawn(async move {
+                    tokio::time::sleep(REST).await;
+                    let text = last_output(dir).await;
+                    let from = text.find(line.trim()).unwrap_or(0);
+                    let detail = text.get(from..).unwrap_or_default();
+                    pending.store(false, Ordering::Release);
+                    inner.faults.report(&entry.project, FaultKind::Output, &line, detail);
+                });
+            }
+        }
+    }
+}
+
+/// Reports a background command that ended by itself although it should run.
+pub(super) async fn report_end(inner: &Inner, entry: &Entry, command: &Command, line: &str, exit: &CommandExit) {
+    let text = last_output(entry.log_dir(&command.id)).await;
+    let title = format!("{line}: {}", exit.describe());
+    inner.faults.report(&entry.project, FaultKind::Exit, &title, &text);
+}
+
+async fn last_output(dir: std::path::PathBuf) -> String {
+    let read = tokio::task::spawn_blocking(move || output::read(&dir, LogFrom::Tail(AROUND), AROUND, false)).await;
+    read.ok().and_then(Result::ok).map(|slice| plain(&slice.text)).unwrap_or_default()
+}

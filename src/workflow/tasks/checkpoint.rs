@@ -1,0 +1,73 @@
+//! `checkpoint` and `restoreCheckpoint`: the workspace stored, and put back.
+
+use crate::domain::{Checkpoint, ProjectId};
+use crate::sandbox::Service;
+use crate::workflow::{Task, TaskContext, TaskError};
+use async_trait::async_trait;
+use serde::Deserialize;
+
+/// Stores the workspace.
+pub struct MakeCheckpoint {
+    service: Service,
+}
+
+/// What `checkpoint` is given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MakeCheckpointInput {
+    /// The project.
+    pub project: ProjectId,
+    /// What the commit says.
+    pub message: String,
+}
+
+impl MakeCheckpoint {
+    /// The task over this service.
+    pub fn new(service: Service) -> Self {
+        Self { service }
+    }
+}
+
+#[async_trait]
+impl Task for MakeCheckpoint {
+    const NAME: &'static str = "checkpoint";
+    type Input = MakeCheckpointInput;
+    type Output = Checkpoint;
+
+    async fn run(&self, _: TaskContext, input: MakeCheckpointInput) -> Result<Checkpoint, TaskError> {
+        Ok(self.service.checkpoint(&input.project, &input.message).await?)
+    }
+}
+
+/// Puts the files of a checkpoint back.
+pub struct RestoreCheckpoint {
+    service: Service,
+}
+
+/// What `restoreCheckpoint` is given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreCheckpointInput {
+    /// The project.
+    pub project: ProjectId,
+    /// The commit.
+    pub commit: String,
+}
+
+impl RestoreCheckpoint {
+    /// The task over this service.
+    pub fn new(service: Service) -> Self {
+        Self { service }
+    }
+}
+
+#[async_trait]
+impl Task for RestoreCheckpoint {
+    const NAME: &'static str = "restoreCheckpoint";
+    type Input = RestoreCheckpointInput;
+    type Output = Checkpoint;
+
+    async fn run(&self, _: TaskContext, input: RestoreCheckpointInput) -> Result<Checkpoint, TaskError> {
+        Ok(self.service.restore(&input.project, &input.commit).await?)
+    }
+}

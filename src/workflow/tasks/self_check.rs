@@ -1,0 +1,161 @@
+//! `selfCheck`: what can be checked about the app without a person: it answers, it is not blank, its types fit.
+
+use crate::domain::{Checked, FileNode, ProjectId};
+use crate::sandbox::{CommandSpec, LogFrom, SandboxError, Service};
+use crate::workflow::{RetryPolicy, Task, TaskContext, TaskError};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The app may take so long to answer: a development server compiles a page when it is first asked for.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Checking types may take so long.
+const TYPES: Duration = Duration::from_secs(120);
+/// Characters of evidence.
+const EVIDENCE: usize = 1_200;
+
+/// The task.
+pub struct SelfCheck {
+    service: Service,
+}
+
+/// What `selfCheck` is given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SelfCheckInput {
+    /// The project.
+    pub project: ProjectId,
+    /// The port of the app.
+    pub port: u16,
+}
+
+/// What `selfCheck` returns.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SelfCheckOutput {
+    /// What was checked, in order.
+    pub checks: Vec<Checked>,
+}
+
+impl SelfCheck {
+    /// The task over this service.
+    pub fn new(service: Service) -> Self {
+        Self { service }
+    }
+
+    async fn page(&self, ctx: &TaskContext, input: &SelfCheckInput) -> Result<Vec<Checked>, SandboxError> {
+        let check = |name: &str, ok: bool, detail: String| Checked { name: name.to_owned(), ok, detail };
+        let answered = self.service.read_page(&input.project, input.port, ANSWER, &ctx.cancel).await;
+        let (status, body) = match answered {
+            Ok(page) => page,
+            Err(SandboxError::Cancelled) => return Err(SandboxError::Cancelled),
+            Err(error) => return Ok(vec![check("The app answers", false, cut(&error.to_string()))]),
+        };
+        let answers = check("The app answers", status < 400, format!("GET / on port {}: HTTP {status}", input.port));
+        let shows = shows_something(&body);
+        let detail =
+            if shows { format!("{} bytes", body.len()) } else { "no text, picture or script in it".to_owned() };
+        Ok(vec![answers, check("The page is not blank", shows, detail)])
+    }
+
+    /// The project's own type check, where it has one that can run.
+    async fn types(&self, ctx: &TaskContext, project: &ProjectId) -> Result<Option<Checked>, SandboxError> {
+        let tree = self.service.list_files(project).await?;
+        let Some(line) = self.type_check(project, &tree).await? else { return Ok(None) };
+        let spec = CommandSpec {
+            line: line.to_owned(),
+            timeout: Some(TYPES),
+            run: Some(ctx.run.clone()),
+            ..CommandSpec::default()
+        };
+        let command = self.service.start_command(project, spec).await?;
+        let exit = self.service.wait_command(project, &command, &ctx.cancel).await?;
+        // A check that was cut off says nothing about the project.
+        if exit.code.is_none() {
+            return Ok(None);
+        }
+        let log = self.service.read_log(project, &command, LogFrom::Tail(4096), 4096).await?;
+        let detail =
+            if exit.success() { line.to_owned() } else { format!("{line}: {}\n{}", exit.describe(), log.text) };
+        Ok(Some(Checked { name: "Types fit".to_owned(), ok: exit.success(), detail: cut(&detail) }))
+    }
+
+    async fn type_check(&self, project: &ProjectId, tree: &[FileNode]) -> Result<Option<&'static str>, SandboxError> {
+        let has = |name: &str| tree.iter().any(|node| node.name == name);
+        if !has("package.json") || !has("node_modules") {
+            return Ok(None);
+        }
+        let package = self.service.read_file(project, "package.json").await?.text.unwrap_or_default();
+        let package: serde_json::Value = serde_json::from_str(&package).unwrap_or_default();
+        let script = |name: &str| package.pointer(&format!("/scripts/{name}")).is_some();
+        let typescript =
+            ["dependencies", "devDependencies"].iter().any(|d| package.pointer(&format!("/{d}/typescript")).is_some());
+        Ok(if script("typecheck") {
+            Some("npm run --silent typecheck")
+        } else if typescript && has("tsconfig.json") {
+            Some("npx --no-install tsc --noEmit -p .")
+        } else {
+            None
+        })
+    }
+}
+
+#[async_trait]
+impl Task for SelfCheck {
+    const NAME: &'static str = "selfCheck";
+    type Input = SelfCheckInput;
+    type Output = SelfCheckOutput;
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::never()
+    }
+
+    async fn run(&self, ctx: TaskContext, input: SelfCheckInput) -> Result<SelfCheckOutput, TaskError> {
+        let mut checks = self.page(&ctx, &input).await?;
+        checks.extend(self.types(&ctx, &input.project).await?);
+        Ok(SelfCheckOutput { checks })
+    }
+}
+
+/// Whether a page has words, pictures, fields or a script that may draw them. What is no HTML shows itself.
+fn shows_something(body: &str) -> bool {
+    let lower = body.to_ascii_lowercase();
+    if !lower.contains("<html") && !lower.contains("<body") && !lower.contains("<!doctype") {
+        return !body.trim().is_empty();
+    }
+    let inner = lower.find("<body").and_then(|at| lower.get(at..)).unwrap_or(&lower);
+    let inner = inner.find('>').and_then(|at| inner.get(at + 1..)).unwrap_or_default();
+    let drawn = ["<script", "<img", "<svg", "<canvas", "<video", "<iframe", "<input", "<button"];
+    if drawn.iter().any(|tag| inner.contains(tag)) || lower.contains("<script") {
+        return true;
+    }
+    let mut inside = false;
+    inner.chars().any(|c| {
+        match c {
+            '<' => inside = true,
+            '>' => inside = false,
+            _ => {}
+        }
+        !inside && c != '>' && !c.is_whitespace()
+    })
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(EVIDENCE).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_page_is_told_from_one_that_shows_something() {
+        assert!(!shows_something(
+            "<!doctype html><html><head><title>t</title></head><body> <div></div>\n</body></html>"
+        ));
+        assert!(!shows_something("  "));
+        assert!(shows_something("<!doctype html><body><div id=root></div><script src=a.js></script></body>"));
+        assert!(shows_something("<html><body><h1>Hi</h1></body></html>"));
+        assert!(shows_something("{\"ok\":true}"));
+    }
+}

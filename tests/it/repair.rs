@@ -1,0 +1,99 @@
+//! Auto-fix through the whole server, with a scripted model: a bounded number of tries, nothing lost, nothing broken.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use crate::fake_model::{Act, FakeModel, calls, says};
+use crate::history::{app_with, until};
+use crate::support::TestApp;
+use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role};
+use serde_json::json;
+
+fn first() -> Vec<Act> {
+    let files = json!({"files": [{"path": "app.js", "content": "x"}]}).to_string();
+    calls(&[("create_sandbox", "{}"), ("generate_files", &files)])
+}
+
+/// A server with a project whose first turn is done.
+async fn begun(more: Vec<Vec<Act>>) -> (FakeModel, TestApp, ProjectId) {
+    let mut scripts = vec![first(), says("built")];
+    scripts.extend(more);
+    let fake = FakeModel::start(scripts).await;
+    let app = app_with(&fake).await;
+    let project = app.services().store.events().create_project("App").await.unwrap();
+    app.services().agent.send(&project, "build", None).await.unwrap();
+    until(&app, &project, |s| s.turn.is_none() && s.messages.iter().any(|m| m.outcome.is_some())).await;
+    (fake, app, project)
+}
+
+fn report(app: &TestApp, project: &ProjectId, title: &str) {
+    app.services().sandbox.report_fault(project, FaultKind::Browser, title, "at app.js:1:2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_the_browser_is_sent_to_the_same_model_and_counted() {
+    let (fake, app, project) = begun(vec![says("fixed")]).await;
+    report(&app, &project, "TypeError: a is undefined");
+    report(&app, &project, "TypeError: a is undefined");
+    let state =
+        until(&app, &project, |s| s.messages.len() == 4 && s.turn.is_none() && s.messages[3].outcome.is_some()).await;
+    assert_eq!(state.messages[2].fixes.len(), 1);
+    assert_eq!((state.faults[0].state, state.faults[0].tries), (FaultState::Gone, 1));
+    let requests = fake.requests();
+    assert_eq!(requests[2]["model"], "test-model");
+    assert!(requests[2]["messages"].to_string().contains("TypeError: a is undefined"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_comes_back_is_given_up_after_three_tries_and_says_what_it_cost() {
+    let (fake, app, project) = begun((0..3).map(|n| says(&format!("try {n}"))).collect()).await;
+    for tries in 1..=3 {
+        report(&app, &project, "ReferenceError: b is not defined");
+        until(&app, &project, |s| s.faults.first().is_some_and(|f| f.tries == tries && f.state == FaultState::Gone))
+            .await;
+    }
+    report(&app, &project, "ReferenceError: b is not defined");
+    let state = until(&app, &project, |s| s.faults[0].state == FaultState::GivenUp).await;
+    assert!(state.turn.is_none());
+    assert_eq!(fake.requests().len(), 5);
+    assert!(fake.requests()[4]["messages"].to_string().contains("try 3 of 3"));
+    let html = app.get(&format!("/p/{project}/faults")).send().await.unwrap().text().await.unwrap();
+    for words in
+        ["ReferenceError: b is not defined", "not fixed", "this error has cost", "Try again", "See the last change"]
+    {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_off_an_error_is_shown_and_nothing_is_sent() {
+    let (fake, app, project) = begun(vec![says("asked for")]).await;
+    app.services().store.events().append(&project, vec![EventBody::AutoFixSet { on: false }]).await.unwrap();
+    report(&app, &project, "Error: one");
+    let state = until(&app, &project, |s| !s.faults.is_empty()).await;
+    assert_eq!(state.faults[0].state, FaultState::Open);
+    // The person asks for it.
+    app.services().agent.fix_again(&project, &state.faults[0].fault.id, None).await.unwrap();
+    let state =
+        until(&app, &project, |s| s.turn.is_none() && s.messages.len() == 4 && s.messages[3].outcome.is_some()).await;
+    assert_eq!(state.messages.iter().filter(|m| m.role == Role::User).count(), 2);
+    assert_eq!(fake.requests().len(), 3);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_and_one_that_logs_errors_are_noticed() {
+    let (_fake, app, project) = begun(vec![says("a"), says("b"), says("c"), says("d")]).await;
+    app.services().store.events().append(&project, vec![EventBody::AutoFixSet { on: false }]).await.unwrap();
+    let start =
+        |line: &str| sandcastle::sandbox::CommandSpec { line: line.to_owned(), background: true, ..Default::default() };
+    let sandbox = &app.services().sandbox;
+    sandbox.start_command(&project, start("echo 'Error: cannot open the door'; sleep 30")).await.unwrap();
+    sandbox.start_command(&project, start("echo bye >&2; exit 3")).await.unwrap();
+    let state = until(&app, &project, |s| s.faults.len() >= 2).await;
+    let find = |kind| state.faults.iter().find(|f| f.fault.kind == kind).unwrap().fault.clone();
+    assert!(find(FaultKind::Output).title.contains("cannot open the door"));
+    let ended = find(FaultKind::Exit);
+    assert!(ended.title.contains("exit code 3") && ended.detail.contains("bye"), "{ended:?}");
+    app.stop().await;
+}
