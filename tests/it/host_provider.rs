@@ -306,7 +306,12 @@ impl Files for HostFiles {
     }
 
     async fn remove(&self, path: &str) -> Result<(), SandboxError> {
-        Ok(std::fs::remove_dir_all(self.root.join(path))?)
+        let path = self.root.join(path);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), SandboxError> {
