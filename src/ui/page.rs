@@ -39,6 +39,24 @@ pub enum PageData {
         /// Everything about it.
         detail: Box<RunDetail>,
     },
+}
+
+impl PageData {
+    /// The document's title.
+    pub fn title(&self) -> String {
+        let name = match self {
+            Self::Home { .. } => return "Sandcastle".to_owned(),
+            Self::Project(page) => page.state.name.clone(),
+            Self::Runs { .. } => "Runs".to_owned(),
+            Self::Run { detail } => format!("{} run", detail.summary.task),
+        };
+        format!("{name} · Sandcastle")
+    }
+}
+
+/// A page that is only read: the server draws it, and the browser loads no WebAssembly for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
     /// `/settings`: what this server is set to.
     Settings(Box<SettingsPage>),
     /// `/login`: asks for the access token.
@@ -55,20 +73,15 @@ pub enum PageData {
     },
 }
 
-impl PageData {
+impl Document {
     /// The document's title.
-    pub fn title(&self) -> String {
-        let name = match self {
-            Self::Home { .. } => return "Sandcastle".to_owned(),
-            Self::Project(page) => page.state.name.clone(),
-            Self::Runs { .. } => "Runs".to_owned(),
-            Self::Run { detail } => format!("{} run", detail.summary.task),
-            Self::Settings(_) => "Settings".to_owned(),
-            Self::Login { .. } => "Sign in".to_owned(),
-            Self::Error { status: 404, .. } => "Not found".to_owned(),
-            Self::Error { .. } => "Something went wrong".to_owned(),
-        };
-        format!("{name} · Sandcastle")
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "Settings · Sandcastle",
+            Self::Login { .. } => "Sign in · Sandcastle",
+            Self::Error { status: 404, .. } => "Not found · Sandcastle",
+            Self::Error { .. } => "Something went wrong · Sandcastle",
+        }
     }
 }
 
@@ -159,7 +172,7 @@ pub struct RunsQuery {
 }
 
 /// What `/settings` shows: facts, no secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsPage {
     /// Version of this server.
     pub version: String,
@@ -178,7 +191,7 @@ pub struct SettingsPage {
 }
 
 /// One line of the doctor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -295,6 +308,33 @@ impl Theme {
             "light" => Self::Light,
             "dark" => Self::Dark,
             _ => Self::System,
+        }
+    }
+
+    /// What the theme button turns to next.
+    pub fn next(self) -> Self {
+        match self {
+            Self::System => Self::Light,
+            Self::Light => Self::Dark,
+            Self::Dark => Self::System,
+        }
+    }
+
+    /// The theme in words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::System => "Theme: as the system",
+            Self::Light => "Theme: light",
+            Self::Dark => "Theme: dark",
+        }
+    }
+
+    /// Its icon.
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::System => "theme",
+            Self::Light => "sun",
+            Self::Dark => "moon",
         }
     }
 
