@@ -3,6 +3,7 @@
 //! Both sides render the same [`PageData`], so the first client render equals the server's. It must not know where the
 //! data came from, and holds nothing that only one side knows (clock, locale, window size).
 
+use crate::domain::FromJson;
 use crate::domain::{
     ApiError, FileNode, OutputWindow, ProjectId, ProjectState, ProjectSummary, RunDetail, RunStatus, RunSummary,
 };
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// One page with all it shows at first.
 ///
 /// Tagged from outside: an inner tag would make serde buffer the page and compile every type in it twice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum PageData {
     /// `/`: the prompt and the projects.
@@ -86,7 +87,7 @@ impl Document {
 }
 
 /// What the workbench shows at first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectPage {
     /// The fold of the project's log; the event stream goes on after its `seq`.
     pub state: ProjectState,
@@ -105,7 +106,7 @@ pub struct ProjectPage {
 }
 
 /// A model in a picker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct ModelOption {
     /// The id sent to the provider.
     pub id: String,
@@ -117,7 +118,7 @@ pub struct ModelOption {
 }
 
 /// A sample prompt: choosing it submits it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Sample {
     /// A few words.
     pub title: String,
@@ -128,7 +129,7 @@ pub struct Sample {
 }
 
 /// A file as Code shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct FileView {
     /// Path relative to the workspace.
     pub path: String,
@@ -141,7 +142,7 @@ pub struct FileView {
 }
 
 /// The content of a [`FileView`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum FileBody {
     /// Text, one entry a line; no entry for an empty file.
@@ -158,7 +159,7 @@ pub enum FileBody {
 }
 
 /// What `/runs` is narrowed to; its fields are the query's names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct RunsQuery {
     /// Only runs of this project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,7 +203,7 @@ pub struct Check {
 }
 
 /// The four panes of the work side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Pane {
     /// The running app.
@@ -242,7 +243,7 @@ impl Pane {
 }
 
 /// Sizes of the workbench and the pane last chosen, remembered in a cookie so that the server renders them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Layout {
     /// Width of the chat in CSS pixels.
     pub chat: u16,
@@ -286,7 +287,7 @@ impl Layout {
 }
 
 /// Light, dark, or as the system is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Theme {
     /// As the system is set.
