@@ -72,6 +72,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/p/{project}/settings", get(plain::settings).post(plain::change_project)),
         ("/settings", get(pages::settings)),
         ("/settings/models", get(plain::models).post(plain::change_models)),
+        ("/theme", post(pages::choose_theme)),
         ("/login", get(pages::login).post(pages::sign_in)),
         ("/api/fn/{name}", post(server_fn)),
     ]

@@ -1,9 +1,10 @@
 //! Faults of the running app, and the checks made before the agent says it is done.
 
+use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
 /// Where a fault showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// A background command ended although it should run.
@@ -32,7 +33,7 @@ impl FaultKind {
 }
 
 /// Something that went wrong in the app. The same fault seen again has the same id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Fault {
     /// Its fingerprint.
     pub id: String,
@@ -45,7 +46,7 @@ pub struct Fault {
 }
 
 /// What became of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultState {
     /// It was seen.
@@ -59,7 +60,7 @@ pub enum FaultState {
 }
 
 /// A fault and its history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct FaultView {
     /// The fault, as last seen.
     pub fault: Fault,
@@ -80,7 +81,7 @@ pub struct FaultView {
 }
 
 /// One thing that was checked before the agent said it is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Checked {
     /// What, for instance `The app answers`.
     pub name: String,

@@ -9,6 +9,7 @@ mod event;
 mod fault;
 mod files;
 mod ids;
+pub mod json;
 mod logs;
 mod run;
 mod state;
@@ -25,6 +26,7 @@ pub use event::{
 pub use fault::{Checked, Fault, FaultKind, FaultState, FaultView};
 pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
+pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
 pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
 pub use state::{

@@ -6,6 +6,7 @@
 use super::event::{
     Checkpoint, CommandExit, Event, EventBody, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage,
 };
+use super::json::FromJson;
 use super::{CallId, Checked, CommandId, FaultView, MessageId, ProjectId, RunId, RunSummary};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ const RUNS_KEPT: usize = 200;
 const COMMANDS_KEPT: usize = 100;
 
 /// A project's present, folded from its log up to `seq`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectState {
     /// The project.
     pub id: ProjectId,
@@ -58,7 +59,7 @@ pub struct ProjectState {
 }
 
 /// A project in a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectSummary {
     /// The project.
     pub id: ProjectId,
@@ -79,7 +80,7 @@ pub struct ProjectSummary {
 }
 
 /// Who wrote a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// A person or a program.
@@ -89,7 +90,7 @@ pub enum Role {
 }
 
 /// One message of the conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
@@ -118,7 +119,7 @@ pub struct Message {
 }
 
 /// A piece of a message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Words.
@@ -138,7 +139,7 @@ pub enum Part {
 }
 
 /// A tool call in the chat.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ToolCall {
     /// Its id.
     pub call: CallId,
@@ -165,7 +166,7 @@ pub struct ToolCall {
 }
 
 /// Where a tool call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolState {
     /// The model writes the arguments.
@@ -179,7 +180,7 @@ pub enum ToolState {
 }
 
 /// The running turn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct TurnView {
     /// Its run.
     pub run: RunId,
@@ -190,7 +191,7 @@ pub struct TurnView {
 }
 
 /// A command.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct CommandView {
     /// Its id.
     pub id: CommandId,
@@ -215,7 +216,7 @@ pub struct CommandView {
 }
 
 /// An open port.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct PortView {
     /// The port.
     pub port: u16,
@@ -224,7 +225,7 @@ pub struct PortView {
 }
 
 /// The app to show.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct PreviewView {
     /// The port.
     pub port: u16,
@@ -237,7 +238,7 @@ pub struct PreviewView {
 }
 
 /// A file while the model writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct Draft {
     /// The call that writes it.
     pub call: CallId,

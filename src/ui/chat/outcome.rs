@@ -2,8 +2,9 @@
 
 use crate::domain::{ApiError, Change, Checked, Checkpoint, ErrorCode, MessageId, TurnOutcome, Usage};
 use crate::server_fns::retry_turn;
-use crate::ui::kit::{Icon, compact, duration, money};
+use crate::ui::kit::{Icon, compact, duration, live, memo, money, on};
 use crate::ui::workbench::Workbench;
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
 #[derive(Clone, PartialEq)]
@@ -26,7 +27,7 @@ pub fn Outcome(
     let bench = Workbench::here();
     let store = bench.store;
     let changes = format!("/p/{}/changes/{message}", store.id());
-    let ended = Memo::new(move |_| {
+    let ended = memo(move || {
         store.read(Change::Turn, |_| ());
         let last =
             store.read(Change::Messages, |s| s.turn.is_none() && s.messages.last().is_some_and(|m| m.id == message));
@@ -44,7 +45,7 @@ pub fn Outcome(
         })?
     });
     let retry = move |_| bench.act(retry_turn(store.id()));
-    move || {
+    live::view(move || {
         ended.get().map(|Ended { outcome, usage, checkpoint, checks, took, last }| {
             let (icon, words) = match outcome {
                 TurnOutcome::Completed => ("check", format!("Done in {}", duration(took))),
@@ -70,12 +71,13 @@ pub fn Outcome(
                     <span>{words}</span>
                     {changed}
                     {usage.map(|usage| view! { <Tokens usage /> })}
-                    {go_on.then(|| view! { <button class="button small" type="button" on:click=retry>"Continue"</button> })}
+                    {go_on.then(|| view! { <button class="button small" type="button" on:click=on(retry)>"Continue"</button> })}
                 </footer>
             }
             .into_any()
         })
-    }
+    })
+    .into_any()
 }
 
 /// What was checked before the agent said it is done.
@@ -108,7 +110,7 @@ fn Receipt(checks: Vec<Checked>) -> impl IntoView {
 }
 
 #[component]
-fn Failure(error: ApiError, last: bool, retry: Callback<leptos::ev::MouseEvent>) -> impl IntoView {
+fn Failure(error: ApiError, last: bool, retry: Callback<MouseEvent>) -> impl IntoView {
     let title = match error.code {
         ErrorCode::Model => "The model could not answer",
         ErrorCode::Sandbox => "The sandbox could not do it",
@@ -127,7 +129,7 @@ fn Failure(error: ApiError, last: bool, retry: Callback<leptos::ev::MouseEvent>)
             </div>
             {last.then(|| {
                 view! {
-                    <button class="button small" type="button" on:click=move |event| retry.run(event)>
+                    <button class="button small" type="button" on:click=on(move |event: MouseEvent| retry.run(event))>
                         <Icon name="reload" />
                         "Retry"
                     </button>
