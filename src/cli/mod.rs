@@ -2,6 +2,7 @@
 //!
 //! Owns argument names and what is printed. Each command starts the same [`crate::boot::App`] as the tests do.
 
+mod bench;
 mod doctor;
 mod run;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Doctor,
     /// Answer one prompt without a browser, then exit
     Run(run::RunArgs),
+    /// Answer a set of prompts with one or more models and check the apps
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the command. Its failure is one line on stderr and exit status 1.
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
                 Command::Serve => serve::serve(config).await,
                 Command::Doctor => doctor::doctor(config).await,
                 Command::Run(args) => run::run(config, args).await,
+                Command::Bench(args) => bench::bench(config, args).await,
             }
         })
     });

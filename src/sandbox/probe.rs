@@ -66,6 +66,7 @@ impl Service {
         &self,
         project: &ProjectId,
         port: u16,
+        path: &str,
         timeout: Duration,
         cancel: &CancellationToken,
     ) -> Result<(u16, String), SandboxError> {
@@ -78,7 +79,7 @@ impl Service {
         };
         let read = async {
             let mut connection = live.instance.connect(port).await.map_err(|_| SandboxError::PortClosed(port))?;
-            connection.write_all(get(port, "1.0").as_bytes()).await?;
+            connection.write_all(get(port, path, "1.0").as_bytes()).await?;
             let mut page = Vec::new();
             connection.take(PAGE).read_to_end(&mut page).await?;
             Ok::<_, SandboxError>(page)
@@ -169,10 +170,10 @@ enum Failure {
     Silent(String),
 }
 
-/// A request for the app's first page. Version 1.0 is answered without chunks.
-fn get(port: u16, version: &str) -> String {
+/// A request for a page of the app. Version 1.0 is answered without chunks.
+fn get(port: u16, path: &str, version: &str) -> String {
     format!(
-        "GET / HTTP/{version}\r\nHost: localhost:{port}\r\nAccept: text/html,*/*\r\nUser-Agent: sandcastle-probe\r\n\
+        "GET {path} HTTP/{version}\r\nHost: localhost:{port}\r\nAccept: text/html,*/*\r\nUser-Agent: sandcastle-probe\r\n\
          Connection: close\r\n\r\n"
     )
 }
@@ -180,7 +181,7 @@ fn get(port: u16, version: &str) -> String {
 /// One `GET /`, up to the status line.
 async fn ask(live: &Live, port: u16) -> Result<u16, Failure> {
     let mut connection = live.instance.connect(port).await.map_err(|_| Failure::Closed)?;
-    let request = get(port, "1.1");
+    let request = get(port, "/", "1.1");
     let broken = |error: std::io::Error| Failure::Silent(format!("the connection broke ({error})"));
     connection.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut head = Vec::with_capacity(256);

@@ -213,3 +213,86 @@ async fn empty_huge_and_binary_messages_are_refused_and_change_nothing() {
     }
     assert_eq!(bench.state(&project).await.seq, before);
 }
+
+/// An answer with what it used.
+fn says_for(text: &str, input: u64, cost: f64) -> Vec<Act> {
+    let mut bytes = stream_head();
+    bytes.extend(chunk(json!({"content": text}), Some("stop")));
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": input, "completion_tokens": 10, "cost": cost}});
+    bytes.extend(format!("data: {usage}\n\ndata: [DONE]\n\n").into_bytes());
+    vec![Act::Send(bytes)]
+}
+
+#[tokio::test]
+async fn tokens_and_money_are_counted_for_message_and_project_and_a_used_up_budget_stops_the_agent() {
+    let (_dir, bench, project) =
+        bench(vec![says_for("one", 1000, 0.25), says_for("two", 2000, 0.5), says("never")]).await;
+    bench.store.events().append(&project, vec![EventBody::BudgetSet { limit: Some(700_000) }]).await.unwrap();
+    bench.agent.send(&project, "a", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    assert_eq!(state.messages[1].usage.unwrap().cost, Some(250_000));
+    bench.agent.send(&project, "b", None).await.unwrap();
+    let state = bench.turns(&project, 2).await;
+    assert_eq!((state.spent.cost, state.spent.input_tokens), (Some(750_000), 3000));
+    bench.agent.send(&project, "c", None).await.unwrap();
+    let state = bench.turns(&project, 3).await;
+    let TurnOutcome::Failed { error } = outcome(&state) else { panic!("{state:#?}") };
+    assert!(error.message.contains("budget of $0.70 is used up ($0.75 spent)"), "{error}");
+    assert_eq!(bench.fake.requests().len(), 2);
+    bench.store.events().append(&project, vec![EventBody::BudgetSet { limit: None }]).await.unwrap();
+    bench.agent.retry(&project).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 4).await), TurnOutcome::Completed);
+}
+
+#[tokio::test]
+async fn a_conversation_too_long_for_the_model_is_shortened_and_sent_again() {
+    let too_long = || {
+        let body = "{\"error\":{\"message\":\"maximum context length is 8192 tokens\"}}";
+        vec![Act::Send(http("400 Bad Request", "application/json", "", body))]
+    };
+    let (_dir, bench, project) = bench(vec![says("first"), too_long(), says("second")]).await;
+    bench.agent.send(&project, &format!("remember heron {}", "sand ".repeat(20_000)), None).await.unwrap();
+    bench.turns(&project, 1).await;
+    bench.agent.send(&project, "go on", None).await.unwrap();
+    assert_eq!(outcome(&*bench.turns(&project, 2).await), TurnOutcome::Completed);
+    let sizes: Vec<usize> = bench.fake.requests().iter().map(|r| r["messages"].to_string().len()).collect();
+    assert!(sizes[2] < sizes[1] / 2, "{sizes:?}");
+    let last = bench.fake.requests()[2]["messages"].to_string();
+    assert!(last.contains("heron") && last.contains("go on"), "{last}");
+}
+
+#[tokio::test]
+async fn messages_that_wait_can_be_moved_up_and_withdrawn() {
+    let go = Arc::new(Notify::new());
+    let mut first = vec![Act::Wait(Arc::clone(&go))];
+    first.extend(says("one"));
+    let (_dir, bench, project) = bench(vec![first, says("two")]).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    let mut waiting = Vec::new();
+    for text in ["b", "c", "d"] {
+        waiting.push(bench.agent.send(&project, text, None).await.unwrap());
+    }
+    bench.agent.move_up(&project, &waiting[2]).await.unwrap();
+    bench.agent.withdraw(&project, &waiting[0]).await.unwrap();
+    go.notify_one();
+    let state = bench.turns(&project, 2).await;
+    let said: Vec<String> = state.messages.iter().map(|m| m.text()).collect();
+    assert_eq!(said, ["a", "one", "d", "c", "two"]);
+    let late = bench.agent.withdraw(&project, &waiting[1]).await.unwrap_err();
+    assert_eq!(late.code, ErrorCode::Conflict);
+}
+
+#[tokio::test]
+async fn a_secret_reaches_commands_but_never_the_model() {
+    let (_dir, bench, project) = bench(vec![calls(&[("run_command", "{\"command\":\"env\"}")]), says("ok")]).await;
+    bench.store.secrets().set(&project, "API_TOKEN", &sandcastle::config::Secret::new("out")).await.unwrap();
+    bench.store.secrets().set(&project, "LONG", &sandcastle::config::Secret::new("code 0")).await.unwrap();
+    bench.agent.send(&project, "a", None).await.unwrap();
+    bench.turns(&project, 1).await;
+    let requests = bench.fake.requests();
+    let note = requests[0]["messages"][1]["content"].as_str().unwrap();
+    assert!(note.contains("API_TOKEN, LONG"), "{note}");
+    // The fake command answers "exit code 0 … out".
+    assert!(tool_outputs(&requests[1])[0].contains("exit [value of LONG]"), "{:?}", tool_outputs(&requests[1]));
+    assert!(!requests[1].to_string().contains("code 0"));
+}

@@ -18,9 +18,14 @@ pub enum Act {
     Wait(Arc<Notify>),
     /// Tells the test that it got here.
     Tell(Arc<Notify>),
+    /// Waits for this long, as a model does that thinks.
+    Pause(std::time::Duration),
     /// Never closes the connection.
     Hang,
 }
+
+/// What answers a request.
+type Answerer = Arc<dyn Fn(&Value) -> Option<Vec<Act>> + Send + Sync>;
 
 /// The server and what it was asked.
 pub struct FakeModel {
@@ -32,15 +37,21 @@ pub struct FakeModel {
 impl FakeModel {
     /// Answers each chat request with the next script.
     pub async fn start(scripts: Vec<Vec<Act>>) -> Self {
+        let scripts = Mutex::new(VecDeque::from(scripts));
+        Self::respond(move |_| scripts.lock().unwrap().pop_front()).await
+    }
+
+    /// Answers each chat request with what the function makes of its body.
+    pub async fn respond(answer: impl Fn(&Value) -> Option<Vec<Act>> + Send + Sync + 'static) -> Self {
+        let answer: Answerer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let scripts = Arc::new(Mutex::new(VecDeque::from(scripts)));
         let asked = Arc::clone(&requests);
         let server = tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(socket, Arc::clone(&asked), Arc::clone(&scripts)));
+                tokio::spawn(serve(socket, Arc::clone(&asked), Arc::clone(&answer)));
             }
         });
         let api_key = Some(Secret::new("sk-test-secret"));
@@ -81,15 +92,16 @@ fn check_protocol(request: &Value) {
     assert!(open.is_empty(), "calls without results: {open:?}");
 }
 
-async fn serve(mut socket: TcpStream, requests: Arc<Mutex<Vec<Value>>>, scripts: Arc<Mutex<VecDeque<Vec<Act>>>>) {
+async fn serve(mut socket: TcpStream, requests: Arc<Mutex<Vec<Value>>>, answer: Answerer) {
     let Some((head, body)) = read_request(&mut socket).await else { return };
     if head.starts_with("GET") {
         let list = json!({"data": [{"id": "test-model"}, {"id": "other"}]}).to_string();
         let _ = socket.write_all(&http("200 OK", "application/json", "", &list)).await;
         return;
     }
-    requests.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-    let script = scripts.lock().unwrap().pop_front();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    requests.lock().unwrap().push(body.clone());
+    let script = answer(&body);
     for act in
         script.unwrap_or_else(|| vec![Act::Send(http("500 Internal Server Error", "text/plain", "", "no script left"))])
     {
@@ -102,6 +114,7 @@ async fn serve(mut socket: TcpStream, requests: Arc<Mutex<Vec<Value>>>, scripts:
             }
             Act::Wait(notify) => notify.notified().await,
             Act::Tell(notify) => notify.notify_one(),
+            Act::Pause(time) => tokio::time::sleep(time).await,
             Act::Hang => std::future::pending().await,
         }
     }

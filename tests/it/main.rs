@@ -9,6 +9,7 @@ mod egress;
 mod fake_model;
 mod history;
 mod host_provider;
+mod killed;
 mod layering;
 mod llm;
 mod misbehaving;

@@ -45,7 +45,7 @@ impl SelfCheck {
 
     async fn page(&self, ctx: &TaskContext, input: &SelfCheckInput) -> Result<Vec<Checked>, SandboxError> {
         let check = |name: &str, ok: bool, detail: String| Checked { name: name.to_owned(), ok, detail };
-        let answered = self.service.read_page(&input.project, input.port, ANSWER, &ctx.cancel).await;
+        let answered = self.service.read_page(&input.project, input.port, "/", ANSWER, &ctx.cancel).await;
         let (status, body) = match answered {
             Ok(page) => page,
             Err(SandboxError::Cancelled) => return Err(SandboxError::Cancelled),
