@@ -43,6 +43,8 @@ pub(super) struct Recorded {
     pub usage: Option<Usage>,
     /// Whether the turn goes on although nothing is called: it was cut at the output limit.
     pub goes_on: bool,
+    /// How often the server had ended in this turn by then.
+    pub crashes: u32,
 }
 
 /// The model's answer as it is recorded.
@@ -53,6 +55,9 @@ pub(super) fn assistant_message(text: &str, calls: &[(CallId, AnswerCall)], more
     message.insert("x_parts".to_owned(), json!(more.parts));
     if let Some(usage) = &more.usage {
         message.insert("x_usage".to_owned(), json!(usage));
+    }
+    if more.crashes > 0 {
+        message.insert("x_crashes".to_owned(), json!(more.crashes));
     }
     if more.goes_on {
         message.insert("x_goes_on".to_owned(), json!(true));
@@ -102,6 +107,8 @@ pub(super) struct Progress {
     pub goes_on: bool,
     /// What all of them used.
     pub usage: Option<Usage>,
+    /// How often the server had ended when the last of them was recorded.
+    pub crashes: u32,
 }
 
 /// Reads from the journal how far this turn got.
@@ -115,7 +122,9 @@ pub(super) fn progress(entries: &[TranscriptEntry], turn: &RunId) -> Progress {
     let last = mine.iter().rev().find(|(step, _)| **step >= STRIDE && **step % STRIDE == 0);
     let Some((step, answer)) = last else { return out };
     out.steps = step / STRIDE;
-    out.parts = answer.get("x_parts").and_then(Value::as_u64).and_then(|p| u32::try_from(p).ok()).unwrap_or_default();
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
+    out.parts = number("x_parts").unwrap_or_default();
+    out.crashes = number("x_crashes").unwrap_or_default();
     let calls = answer.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     // Cut at the output limit, or sent on by what was said behind it (a failed check).
     let sent_on = calls.is_empty() && mine.contains_key(&result_step(out.steps, 0));
@@ -283,17 +292,13 @@ mod tests {
     #[test]
     fn what_a_turn_used_is_in_its_journal() {
         let usage = Usage { input_tokens: 5, output_tokens: 2, cached_tokens: 0, cost: Some(7) };
-        let cut = Recorded { parts: 1, usage: Some(usage), goes_on: true };
+        let cut = Recorded { parts: 1, usage: Some(usage), goes_on: true, crashes: 3 };
         let entries = [
-            entry(
-                "run_1",
-                1000,
-                assistant_message("", &[call("a")], &Recorded { parts: 1, usage: Some(usage), goes_on: false }),
-            ),
+            entry("run_1", 1000, assistant_message("", &[call("a")], &Recorded { goes_on: false, crashes: 0, ..cut })),
             entry("run_1", 2000, assistant_message("half", &[], &cut)),
         ];
         let got = progress(&entries, &RunId::parse("run_1").unwrap());
-        assert!(got.goes_on);
+        assert!(got.goes_on && got.crashes == 3);
         assert_eq!(got.usage, Some(Usage { input_tokens: 10, output_tokens: 4, cached_tokens: 0, cost: Some(14) }));
     }
 

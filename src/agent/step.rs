@@ -186,7 +186,7 @@ impl<'a> Asking<'a> {
         self.parts = draft.parts();
         let cut = wanted.is_empty() && answer.finish == Finish::Length;
         let goes_on = cut && may_go_on && !text.trim().is_empty();
-        let recorded = Recorded { parts: self.parts, usage, goes_on };
+        let recorded = Recorded { parts: self.parts, usage, goes_on, crashes: self.ctx.crashes };
         let message = assistant_message(&text, &wanted, &recorded);
         self.deps.store.transcript().append(self.project, &self.ctx.run, answer_step(step), &[message]).await?;
         let failed = |message: &str| Err(ApiError::new(ErrorCode::Model, message));

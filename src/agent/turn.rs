@@ -21,6 +21,8 @@ const GO_ON: &str =
     "Your answer was cut at the output limit. Go on exactly where it stopped, without repeating anything.";
 /// So often in one turn.
 const GO_ON_MAX: u32 = 3;
+/// So often the server may end in one step of a turn.
+const CRASHES_MAX: u32 = 8;
 /// So often a turn goes on because of what the check before its end found.
 const CHECKED_MAX: u32 = 2;
 
@@ -60,6 +62,11 @@ impl Task for TurnTask {
     const NAME: &'static str = "agentTurn";
     type Input = TurnInput;
     type Output = TurnReport;
+
+    /// A turn gets further each time, and gives up itself where it does not.
+    fn crash_limit(&self) -> u32 {
+        u32::MAX
+    }
 
     /// A failed turn is shown to the person, who decides; what can be retried inside has been.
     fn retry(&self) -> RetryPolicy {
@@ -112,6 +119,11 @@ async fn turn(
     let entries = transcript.load(project).await?;
     let done = progress(&entries, &ctx.run);
     *usage = done.usage;
+    if ctx.crashes.saturating_sub(done.crashes) > CRASHES_MAX {
+        let message =
+            format!("The server ended {CRASHES_MAX} times at this step. Retry to go on, or ask for something else.");
+        return Err(ApiError::internal(message));
+    }
     if !done.begun && !prompts.is_empty() {
         let note = deps.note(ctx, project, &entries).await;
         let prompts: Vec<_> = note.into_iter().chain(prompts.iter().map(|text| user_message(text))).collect();

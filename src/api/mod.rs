@@ -33,6 +33,8 @@ use tokio_util::task::TaskTracker;
 
 /// The largest body accepted, in bytes.
 pub const BODY_LIMIT: usize = 2 << 20;
+/// The largest archive accepted as a project, in bytes.
+pub const ARCHIVE_LIMIT: usize = 64 << 20;
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -56,7 +58,12 @@ impl AppState {
         Self {
             preview,
             guard: Arc::new(guard::Guard::new(server)),
-            models: models::Models::new(services.catalog.clone(), tasks.clone(), shutdown.clone()),
+            models: models::Models::new(
+                services.catalog.clone(),
+                services.store.secrets().clone(),
+                tasks.clone(),
+                shutdown.clone(),
+            ),
             metrics: metrics::Metrics::default(),
             site: Site::load(server),
             services,

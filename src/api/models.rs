@@ -2,10 +2,12 @@
 
 use super::AppState;
 use super::error::Json;
-use crate::llm::{Catalog, ModelInfo, ModelSource, SamplePrompt, samples};
+use crate::llm::{Aptitude, Catalog, DEMO_MODEL, ModelInfo, ModelSource, SamplePrompt, samples};
+use crate::store::{ModelNote, Secrets};
 use crate::ui::{ModelOption, Sample};
 use axum::extract::State;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ pub struct Models(Arc<Inner>);
 
 struct Inner {
     catalog: Catalog,
+    secrets: Secrets,
     last: watch::Sender<Option<List>>,
     reading: AtomicBool,
     tasks: TaskTracker,
@@ -35,21 +38,32 @@ struct Inner {
 struct List {
     read_at: Instant,
     models: Arc<[ModelInfo]>,
+    notes: Arc<BTreeMap<String, ModelNote>>,
 }
 
 impl Models {
     /// Over this catalog, of which a first reading begins at once. Readings are owned by `tasks` and end on `shutdown`.
-    pub fn new(catalog: Catalog, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn new(catalog: Catalog, secrets: Secrets, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
         let (last, reading) = (watch::Sender::new(None), AtomicBool::new(false));
         let samples = samples().into_iter().map(sample).collect();
-        let this = Self(Arc::new(Inner { catalog, last, reading, tasks, shutdown, samples }));
+        let this = Self(Arc::new(Inner { catalog, secrets, last, reading, tasks, shutdown, samples }));
         this.read();
         this
     }
 
     /// For a picker; empty while the provider has not answered yet.
     pub async fn options(&self) -> Vec<ModelOption> {
-        self.known().await.iter().map(option).collect()
+        let models = self.known().await;
+        let notes = self.0.last.borrow().as_ref().map(|list| Arc::clone(&list.notes)).unwrap_or_default();
+        let mut options: Vec<ModelOption> = models.iter().map(|info| option(info, notes.get(&info.model.id))).collect();
+        // Stable: the default stays first among its equals.
+        options.sort_by_key(|option| option.group != FAVOURITES);
+        options
+    }
+
+    /// Whether only the recorded demo can answer.
+    pub async fn only_demo(&self) -> bool {
+        self.known().await.iter().all(|model| model.model.id == DEMO_MODEL)
     }
 
     /// The model that answers when a message names none; empty if not known.
@@ -100,7 +114,10 @@ impl Models {
         self.0.tasks.spawn(async move {
             let list = this.0.shutdown.run_until_cancelled(this.0.catalog.list()).await;
             if let Some((models, _)) = list {
-                this.0.last.send_replace(Some(List { read_at: Instant::now(), models: models.into() }));
+                // Without notes a picker is in another order and nothing else.
+                let notes = this.0.secrets.model_notes().await.unwrap_or_default();
+                let list = List { read_at: Instant::now(), models: models.into(), notes: notes.into() };
+                this.0.last.send_replace(Some(list));
             }
             this.0.reading.store(false, Ordering::Release);
         });
@@ -111,13 +128,20 @@ fn sample(sample: SamplePrompt) -> Sample {
     Sample { title: sample.name, stack: sample.stack, prompt: sample.prompt }
 }
 
-fn option(info: &ModelInfo) -> ModelOption {
+/// The group of the models a person marked.
+const FAVOURITES: &str = "Favourites";
+
+fn option(info: &ModelInfo, note: Option<&ModelNote>) -> ModelOption {
+    let favourite = note.is_some_and(|note| note.favourite);
     let group = match &info.source {
+        _ if favourite => FAVOURITES.to_owned(),
         ModelSource::Provider => info.model.id.split_once('/').map(|(maker, _)| maker.to_owned()).unwrap_or_default(),
         ModelSource::Local { name } | ModelSource::Endpoint { name } => name.clone(),
         ModelSource::Demo => String::new(),
     };
-    ModelOption { id: info.model.id.clone(), label: info.model.label.clone(), group }
+    let aptitude = note.and_then(|note| serde_json::from_str::<Aptitude>(note.aptitude.as_deref()?).ok());
+    let cannot = if aptitude.is_some_and(|a| !a.calls) { " (chat only)" } else { "" };
+    ModelOption { id: info.model.id.clone(), label: format!("{}{cannot}", info.model.label), group }
 }
 
 /// Answer of `GET /api/models`.

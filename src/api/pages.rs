@@ -32,7 +32,8 @@ pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let page = async {
         let projects = app.services.store.events().projects().await?;
         let (models, samples) = (app.models.options().await, app.models.samples());
-        Ok(PageData::Home { projects, models, samples, demo: !app.services.config.model.configured })
+        let demo = !app.services.config.model.configured && app.models.only_demo().await;
+        Ok(PageData::Home { projects, models, samples, demo })
     };
     answer(&app, &headers, page.await)
 }

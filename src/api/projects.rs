@@ -1,9 +1,9 @@
 //! Projects: list, create, read, delete; messages, stop, retry; the workspace as a zip archive.
 
 use super::AppState;
-use super::error::{Failure, Json, Path};
+use super::error::{Failure, Json, Path, Query};
 use crate::domain::{MessageId, ProjectId, ProjectState, ProjectSummary};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -28,6 +28,8 @@ pub struct CreateProject {
     name: Option<String>,
     /// Which model answers the prompt.
     model: Option<String>,
+    /// A git repository whose files it begins with.
+    git: Option<String>,
 }
 
 /// Answer to a project's creation.
@@ -40,10 +42,39 @@ pub struct Created {
 
 /// `POST /api/projects`
 pub async fn create(State(app): State<AppState>, Json(body): Json<CreateProject>) -> Result<Response, Failure> {
-    let CreateProject { prompt, name, model } = body;
+    let CreateProject { prompt, name, model, git } = body;
+    if let Some(git) = git {
+        let id = app.services.import_git(&git, name.as_deref()).await?;
+        let message = match prompt {
+            Some(prompt) => Some(app.services.send_message(&id, &prompt, model.as_deref()).await?),
+            None => None,
+        };
+        return Ok(created(id, message));
+    }
     let (id, message) = app.services.create_project(name.as_deref(), prompt.as_deref(), model.as_deref()).await?;
+    Ok(created(id, message))
+}
+
+fn created(id: ProjectId, message: Option<MessageId>) -> Response {
     let location = format!("/api/projects/{id}");
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Created { id, message })).into_response())
+    (StatusCode::CREATED, [(header::LOCATION, location)], Json(Created { id, message })).into_response()
+}
+
+/// The query of an import.
+#[derive(Debug, Deserialize)]
+pub struct ImportQuery {
+    /// The project's name.
+    name: Option<String>,
+}
+
+/// `POST /api/projects/import`: a zip archive becomes a project.
+pub async fn import(
+    State(app): State<AppState>,
+    Query(query): Query<ImportQuery>,
+    archive: Bytes,
+) -> Result<Response, Failure> {
+    let id = app.services.import_zip(archive.to_vec(), query.name.as_deref()).await?;
+    Ok(created(id, None))
 }
 
 /// `GET /api/projects/{project}`

@@ -23,6 +23,7 @@ use tower_http::compression::predicate::{NotForContentType, Predicate as _, Size
 fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
         ("/api/projects", get(projects::list).post(projects::create)),
+        ("/api/projects/import", post(projects::import).layer(DefaultBodyLimit::max(super::ARCHIVE_LIMIT))),
         ("/api/projects/{project}", get(projects::get).delete(projects::delete)),
         ("/api/projects/{project}/messages", post(projects::send)),
         ("/api/projects/{project}/stop", post(projects::stop)),

@@ -7,7 +7,7 @@
 use super::endpoint::{Endpoint, StreamLimits};
 use super::offered::{OfferedModel, Price};
 use super::openai::OpenAiClient;
-use super::request::Dialects;
+use super::request::{Dialect, Dialects};
 use super::{DEMO_MODEL, ModelClient, ModelError};
 use crate::config::ModelConfig;
 use crate::domain::ModelRef;
@@ -152,6 +152,14 @@ impl Catalog {
         let mut cache = self.0.cache.lock().await;
         *self.0.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
         *cache = None;
+    }
+
+    /// Remembers that a model's server takes no tools.
+    pub fn speak_tools(&self, id: &str) {
+        let (endpoint, wire) = self.endpoint_of(id).unwrap_or_else(|| (self.provider(), id.to_owned()));
+        let url = endpoint.base_url.trim_end_matches('/');
+        let dialect = self.0.dialects.of(url, &wire);
+        self.0.dialects.learn(url, &wire, Dialect { spoken_tools: true, ..dialect });
     }
 
     /// Whether a model's server turned out to take no tools, so that they are spelled in the text.

@@ -86,6 +86,19 @@ impl Service {
         }
     }
 
+    /// Puts files of any kind into a workspace; works while the sandbox is asleep.
+    pub async fn put_files(
+        &self,
+        project: &ProjectId,
+        files: Vec<(String, Vec<u8>, bool)>,
+    ) -> Result<(), SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        for (path, content, executable) in files {
+            entry.files.write(&path, content.into(), executable).await.map_err(|error| about(&path, error))?;
+        }
+        self.inner.emit(project, vec![EventBody::FilesChanged]).await
+    }
+
     /// Reads a file; works while the sandbox is asleep.
     pub async fn read_file(&self, project: &ProjectId, path: &str) -> Result<FileContent, SandboxError> {
         let entry = self.inner.entry(project).await?;

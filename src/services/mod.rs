@@ -3,6 +3,7 @@
 //! Owns the few operations that need more than one part. It must not know HTTP or pages.
 
 mod fork;
+mod import;
 mod models;
 mod settings;
 

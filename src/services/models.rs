@@ -20,6 +20,12 @@ impl Services {
             endpoint: Endpoint { base_url: saved.base_url, api_key: saved.key },
         };
         self.catalog.set_endpoints(saved.into_iter().map(named).collect()).await;
+        for (model, note) in self.store.secrets().model_notes().await? {
+            let aptitude = note.aptitude.and_then(|text| serde_json::from_str::<Aptitude>(&text).ok());
+            if aptitude.is_some_and(|aptitude| aptitude.spoken) {
+                self.catalog.speak_tools(&model);
+            }
+        }
         Ok(())
     }
 

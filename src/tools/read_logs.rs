@@ -21,16 +21,18 @@ impl Tool for ReadLogs {
             parameters: json!({
                 "type": "object",
                 "properties": {
-                    "command_id": {"type": "string", "description": "The cmd_... that run_command returned"},
+                    "command_id": {"type": "string", "description": "The cmd_... that run_command returned; default: the newest background command"},
                     "lines": {"type": "integer", "description": format!("How many lines; default {DEFAULT_LINES}")},
                 },
-                "required": ["command_id"],
             }),
         }
     }
 
     fn prepare(&self, project: &ProjectId, arguments: &Value) -> Result<Job, ToolError> {
-        let command = args::command(arguments)?;
+        let command = match arguments.get("command_id") {
+            None | Some(Value::Null) => None,
+            Some(_) => Some(args::command(arguments)?),
+        };
         let lines = args::number(arguments, "lines", 1, 5000)?.unwrap_or(DEFAULT_LINES);
         let lines = usize::try_from(lines).unwrap_or(usize::MAX);
         let input = json!({"project": project, "commandId": command, "tail": OUTPUT_MAX * 2});
@@ -40,9 +42,11 @@ impl Tool for ReadLogs {
             let summary = gist(&shown).unwrap_or_else(|| "no output".to_owned());
             let exit: Option<CommandExit> =
                 output.get("exit").and_then(|exit| serde_json::from_value(exit.clone()).ok());
+            let which =
+                output.get("line").and_then(Value::as_str).map(|line| format!("$ {line}\n")).unwrap_or_default();
             let state = exit.map_or_else(|| "still running".to_owned(), |exit| format!("ended: {}", exit.describe()));
             let shown = if shown.is_empty() { "(no output so far)" } else { &shown };
-            Ok(Report { summary, output: format!("{state}\n{shown}"), in_vain: false })
+            Ok(Report { summary, output: format!("{which}{state}\n{shown}"), in_vain: false })
         }))
     }
 }

@@ -16,8 +16,6 @@ use tokio_util::task::TaskTracker;
 
 /// The longest payload, as JSON.
 const PAYLOAD_MAX: usize = 16 << 20;
-/// A run cut off by the death of the server more often than this is taken for its cause.
-const CRASHES_MAX: u32 = 5;
 /// Time between two deletions of old runs.
 const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -300,14 +298,14 @@ impl Workflow {
     }
 
     async fn resume(&self, mut run: RunRecord) -> Result<(), WorkflowError> {
-        if self.task(&run.summary.task).is_none() {
+        let Some(task) = self.task(&run.summary.task) else {
             let error = ApiError::internal(WorkflowError::UnknownTask(run.summary.task.clone()).to_string());
             end(self, &mut run, RunStatus::SystemFailure, Err(error)).await?;
             return Ok(());
-        }
+        };
         if matches!(run.summary.status, RunStatus::Dequeued | RunStatus::Executing | RunStatus::Waiting) {
             run.crashes += 1;
-            if run.crashes > CRASHES_MAX {
+            if run.crashes > task.crash_limit() {
                 let message = format!("the server ended {} times while this run was executing", run.crashes);
                 end(self, &mut run, RunStatus::Crashed, Err(ApiError::new(ErrorCode::Internal, message))).await?;
                 return Ok(());

@@ -23,6 +23,12 @@ pub trait Task: Send + Sync + 'static {
         RetryPolicy::default()
     }
 
+    /// How often the server may end while it runs before that counts as its fault. More for a task that gets further
+    /// each time and watches that itself.
+    fn crash_limit(&self) -> u32 {
+        5
+    }
+
     /// One attempt. When `ctx.cancel` is cancelled it should return soon; otherwise it is dropped where it stands.
     async fn run(&self, ctx: TaskContext, input: Self::Input) -> Result<Self::Output, TaskError>;
 }
@@ -66,6 +72,7 @@ impl TaskContext {
 #[async_trait]
 pub(super) trait AnyTask: Send + Sync {
     fn retry(&self) -> RetryPolicy;
+    fn crash_limit(&self) -> u32;
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError>;
 }
 
@@ -76,6 +83,10 @@ pub(super) struct Erased<T>(pub T);
 impl<T: Task> AnyTask for Erased<T> {
     fn retry(&self) -> RetryPolicy {
         self.0.retry()
+    }
+
+    fn crash_limit(&self) -> u32 {
+        self.0.crash_limit()
     }
 
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError> {

@@ -8,7 +8,7 @@ use crate::sandbox::{ChangeKind, FileChange};
 use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -55,7 +55,8 @@ pub async fn changes(
         ));
         body.push_str("</div>");
         files(&changes.files, &mut body);
-        let git = format!("git clone http://HOST/api/projects/{project}/repo.git");
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let git = format!("git clone http://{host}/api/projects/{project}/repo.git");
         let _ =
             write!(body, "<p class=\"muted\">All checkpoints as a git repository: <code>{}</code></p>", escape(&git));
         Ok(Plain { title: "What this turn changed", back: (bench(&project), "Back to the project"), body })

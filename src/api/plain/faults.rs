@@ -46,15 +46,19 @@ fn draw(state: &ProjectState, view: &FaultView, models: &[ModelInfo], out: &mut 
         FaultState::Gone => ("gone", "gone"),
         FaultState::GivenUp => ("not fixed", "given-up"),
     };
-    let cost = if view.cost > 0 { crate::ui::money(view.cost) } else { "no price known".to_owned() };
+    let cost = match (view.cost, view.tries) {
+        (0, 0) => "nothing has been spent on it".to_owned(),
+        (0, _) => "this error has cost an unknown amount".to_owned(),
+        (cost, _) => format!("this error has cost {}", crate::ui::money(cost)),
+    };
+    let count = |n: u32, one: &str, many: &str| if n == 1 { one.to_owned() } else { format!("{n} {many}") };
+    let (seen, tries) = (count(view.seen, "seen once", "times seen"), count(view.tries, "1 try", "tries"));
     let _ = write!(
         out,
-        "<section class=\"fault\" data-state=\"{tone}\"><h2>{}</h2><p class=\"muted\">{} · {word} · seen {} times · {} \
-         tries · {} tokens · this error has cost {cost}</p>",
+        "<section class=\"fault\" data-state=\"{tone}\"><h2>{}</h2><p class=\"muted\">{} · {word} · {seen} · {tries} · {} tokens \
+         · {cost}</p>",
         escape(&view.fault.title),
         view.fault.kind.label(),
-        view.seen,
-        view.tries,
         view.tokens
     );
     if !view.fault.detail.is_empty() {

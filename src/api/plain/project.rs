@@ -56,7 +56,7 @@ pub async fn settings(
         let _ = write!(
             body,
             "{form}<input type=\"hidden\" name=\"set\" value=\"secret\"><label>Name<input class=\"input\" name=\"name\" required \
-             autocomplete=\"off\" placeholder=\"API_TOKEN\"></label><label>Value<input class=\"input\" type=\"password\" name=\"value\" required \
+             autocomplete=\"off\" spellcheck=\"false\" placeholder=\"API_TOKEN\"></label><label>Value<input class=\"input\" type=\"password\" name=\"value\" required \
              autocomplete=\"new-password\"></label><button class=\"button\">Add or replace</button></form></section>"
         );
         Ok(Plain { title: "Project settings", back: (bench(&project), "Back to the project"), body })

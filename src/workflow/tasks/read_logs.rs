@@ -1,6 +1,6 @@
 //! `readLogs`: output of a command, also of one that has ended.
 
-use crate::domain::{CommandExit, CommandId, LogSlice, ProjectId};
+use crate::domain::{ApiError, CommandExit, CommandId, LogSlice, ProjectId};
 use crate::sandbox::{LogFrom, Service};
 use crate::store::EventLog;
 use crate::workflow::{Task, TaskContext, TaskError};
@@ -22,8 +22,9 @@ pub struct ReadLogs {
 pub struct ReadLogsInput {
     /// The project.
     pub project: ProjectId,
-    /// The command.
-    pub command_id: CommandId,
+    /// The command; none for the newest one in the background.
+    #[serde(default)]
+    pub command_id: Option<CommandId>,
     /// How many bytes before the end to begin.
     #[serde(default = "default_tail")]
     pub tail: u64,
@@ -42,6 +43,8 @@ fn default_tail() -> u64 {
 pub struct ReadLogsOutput {
     /// The command.
     pub command_id: CommandId,
+    /// Its line.
+    pub line: Option<String>,
     /// The output, as `start`, `end`, `total` (bytes) and `text`.
     #[serde(flatten)]
     pub slice: LogSlice,
@@ -63,10 +66,16 @@ impl Task for ReadLogs {
     type Output = ReadLogsOutput;
 
     async fn run(&self, _: TaskContext, input: ReadLogsInput) -> Result<ReadLogsOutput, TaskError> {
-        let from = input.offset.map_or(LogFrom::Tail(input.tail.min(READ_MAX)), LogFrom::Offset);
-        let slice = self.service.read_log(&input.project, &input.command_id, from, READ_MAX).await?;
         let state = self.events.state(&input.project).await?;
-        let exit = state.command(&input.command_id).and_then(|command| command.exit.clone());
-        Ok(ReadLogsOutput { command_id: input.command_id, slice, exit })
+        let newest = || state.commands.iter().rev().find(|c| c.background).map(|c| c.id.clone());
+        let command_id = input.command_id.clone().or_else(newest).ok_or_else(|| {
+            TaskError::Fatal(ApiError::not_found("no command was started in the background; name a command_id"))
+        })?;
+        let from = input.offset.map_or(LogFrom::Tail(input.tail.min(READ_MAX)), LogFrom::Offset);
+        let slice = self.service.read_log(&input.project, &command_id, from, READ_MAX).await?;
+        let state = self.events.state(&input.project).await?;
+        let view = state.command(&command_id);
+        let (line, exit) = (view.map(|c| c.line.clone()), view.and_then(|c| c.exit.clone()));
+        Ok(ReadLogsOutput { command_id, line, slice, exit })
     }
 }
