@@ -16,7 +16,7 @@ const PROFILE: &str = "wasm-release";
 /// Oldest browsers that know `light-dark()` and nesting, so that esbuild leaves both as they are.
 const BROWSERS: &str = "--target=chrome123,edge123,firefox121,safari17.5";
 /// Part of the stamp: count up when the steps below change.
-const STEPS: &str = "3";
+const STEPS: &str = "4";
 
 /// The files, not yet named by their content.
 pub struct Pieces {
@@ -112,7 +112,14 @@ fn bind_wasm(project: &Project, mode: Mode, compiled: &Path, dir: &Path, pieces:
 /// A third of the transfer is won here, so a failure fails the build instead of shipping the larger file.
 fn optimise(project: &Project, from: &Path, to: &Path) -> Result<()> {
     let mut wasm_opt = command(project.node_tool("wasm-opt"), &project.root);
-    wasm_opt.args(["-Oz", "--merge-similar-functions", "-Oz", "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext"]);
+    wasm_opt.args([
+        "-Oz",
+        "--merge-similar-functions",
+        "-Oz",
+        "--enable-bulk-memory",
+        "--enable-nontrapping-float-to-int",
+        "--enable-sign-ext",
+    ]);
     wasm_opt.args(["--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue"]);
     output(wasm_opt.arg(from).arg("-o").arg(to)).map(drop)
 }
