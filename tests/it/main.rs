@@ -5,6 +5,7 @@
 mod agent;
 mod agent_bench;
 mod config;
+mod demo;
 mod egress;
 mod fake_model;
 mod history;
