@@ -32,7 +32,7 @@ fn step(request: &Value) -> Vec<Act> {
         ),
         n => write(format!("f{n}.txt"), format!("file {n}, old, {}\n", "x".repeat(n * 100))),
     };
-    let mut acts = vec![Act::Pause(Duration::from_millis(25))];
+    let mut acts = vec![Act::Pause(Duration::from_millis(40))];
     acts.extend(calls(&[(tool, &arguments)]));
     acts
 }
@@ -100,12 +100,27 @@ async fn play(kills: &[Duration]) -> BTreeMap<String, String> {
     let made = http.post(format!("http://{}/api/projects", server.addr)).json(&body).send().await.unwrap();
     let made: Value = made.json().await.unwrap();
     let project = made["id"].as_str().unwrap().to_owned();
+    let (mut asked, mut in_the_middle) = (0, 0);
     for after in kills {
+        // The model is asked after each start, or the turn could be killed for ever before its first step.
+        let began = Instant::now();
+        let ended = loop {
+            let state = server.get(&http, &format!("/api/projects/{project}")).await;
+            let ended = state["turn"].is_null();
+            if ended || fake.requests().len() > asked {
+                break ended;
+            }
+            assert!(began.elapsed() < PATIENCE, "nothing happens: {state:#}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        asked = fake.requests().len();
+        in_the_middle += usize::from(!ended);
         // The random moment is the point of this test; nothing is expected to have happened by then.
         tokio::time::sleep(*after).await;
         server.kill();
         server = Server::start(&data, &fake.endpoint.base_url, &http).await;
     }
+    assert!(kills.is_empty() || in_the_middle >= 3, "only {in_the_middle} kills hit the turn");
     let began = Instant::now();
     loop {
         let state = server.get(&http, &format!("/api/projects/{project}")).await;
@@ -129,7 +144,7 @@ async fn killed_at_ten_random_moments_a_turn_of_twelve_steps_ends_with_the_same_
     assert!(undisturbed["f2.txt"].contains("new") && undisturbed["f1.txt"].contains("old"));
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
     let moments: Vec<Duration> =
-        (0..KILLS).map(|n| Duration::from_millis((u64::from(seed) / 7 + n * 7919 * (n + 3)) % 160)).collect();
+        (0..KILLS).map(|n| Duration::from_millis(20 + (u64::from(seed) / 7 + n * 7919 * (n + 3)) % 100)).collect();
     println!("killed after {moments:?}");
     assert_eq!(play(&moments).await, undisturbed, "killed after {moments:?}");
 }

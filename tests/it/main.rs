@@ -20,6 +20,7 @@ mod rest_api;
 mod sandbox_local;
 mod security;
 mod service;
+mod settings;
 mod shutdown;
 mod sse;
 mod ssr_pages;
