@@ -45,7 +45,7 @@ pub async fn until(app: &TestApp, project: &ProjectId, wanted: impl Fn(&ProjectS
 
 /// Sends a message and waits for the end of its turn.
 async fn ask(app: &TestApp, project: &ProjectId, text: &str) -> Arc<ProjectState> {
-    let before = answers(&*app.services().store.events().state(project).await.unwrap()).len();
+    let before = answers(&app.services().store.events().state(project).await.unwrap()).len();
     app.services().agent.send(project, text, None).await.unwrap();
     until(app, project, |s| s.turn.is_none() && answers(s).len() > before).await
 }

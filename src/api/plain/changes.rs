@@ -92,7 +92,7 @@ fn files(changes: &[FileChange], out: &mut String) {
             out.push_str("<p class=\"muted\">Not shown: no text, or nothing but its mode changed.</p>");
         }
         for hunk in &change.hunks {
-            let _ = write!(out, "<pre><span class=\"at\">@@ {} → {} @@</span>\n", hunk.at.0, hunk.at.1);
+            let _ = writeln!(out, "<pre><span class=\"at\">@@ {} → {} @@</span>", hunk.at.0, hunk.at.1);
             for (sign, line) in hunk.lines.iter().take(left) {
                 let tag = match sign {
                     '+' => "ins",
