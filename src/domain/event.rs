@@ -309,7 +309,19 @@ pub struct Limits {
     pub processes: u64,
     /// Workspace size in MiB.
     pub disk_mib: u64,
-    /// How they are held, for instance `cgroup v1, rlimits, disk watcher`.
+    /// CPU time in percent of one core; 0 for a fair share of what there is.
+    #[serde(default)]
+    pub cpu_percent: u64,
+    /// Files and folders of the workspace.
+    #[serde(default)]
+    pub files: u64,
+    /// Files one process may have open.
+    #[serde(default)]
+    pub open_files: u64,
+    /// Output kept of one command in MiB; of a flood its beginning and its end.
+    #[serde(default)]
+    pub output_mib: u64,
+    /// How they are held, for instance `memory, processes and CPU by cgroup v1, disk by a watcher`.
     pub mechanism: String,
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How sandboxes are made.
@@ -105,6 +105,11 @@ pub trait Instance: Send + Sync {
 
     /// Cancelled once the sandbox is dead, however that came.
     fn closed(&self) -> CancellationToken;
+
+    /// Which limit is near or was hit (`disk nearly full: 3400 of 4096 MiB`), now and whenever that changes.
+    fn notice(&self) -> watch::Receiver<Option<String>> {
+        watch::Sender::default().subscribe()
+    }
 
     /// Why it is dead, if it died by itself (out of memory, over its disk limit).
     fn death(&self) -> Option<String>;

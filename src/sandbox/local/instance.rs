@@ -93,6 +93,7 @@ async fn build_over(
     environment.extend(spec.env);
     let closed = CancellationToken::new();
     let live = Live {
+        pid: init.pid,
         proc_dir: open_proc(init.pid)?,
         id: spec.id,
         shared: Arc::clone(shared),
@@ -223,6 +224,10 @@ impl Instance for LocalInstance {
 
     fn closed(&self) -> CancellationToken {
         self.live.closed.clone()
+    }
+
+    fn notice(&self) -> watched::Receiver<Option<String>> {
+        self.live.notice()
     }
 
     fn death(&self) -> Option<String> {

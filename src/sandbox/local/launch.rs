@@ -164,6 +164,7 @@ fn setup(
         files: base_files(spec.id.as_str()),
         tmp_bytes: TMP_BYTES,
         processes: config.processes,
+        open_files: config.open_files,
         file_bytes: config.disk_mib << 20,
         data_bytes: if memory_is_held { 0 } else { config.memory_mib << 20 },
     }

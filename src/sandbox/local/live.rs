@@ -36,6 +36,8 @@ pub struct Live {
     pub env: BTreeMap<String, String>,
     /// To its init.
     pub link: Link,
+    /// Its init, as the host sees it.
+    pub pid: u32,
     /// Init's folder in the host's `/proc`.
     pub proc_dir: OwnedFd,
     /// Its control group, where the host has them.
@@ -60,6 +62,12 @@ pub struct Own {
     state: Mutex<State>,
     next: AtomicU32,
     death: Mutex<Option<String>>,
+    /// What all processes had when last asked, and which program had most of it.
+    memory: Mutex<(u64, String)>,
+    /// The program that was ended for want of memory last, and how often that happened.
+    victim: Mutex<Option<String>>,
+    victims: AtomicU64,
+    notice: watched::Sender<Option<String>>,
 }
 
 #[derive(Default)]
@@ -126,7 +134,10 @@ impl Live {
         std::mem::forget(unsent);
         drop(stdio);
         let pid = tokio::select! {
-            pid = told => pid.map_err(|_| self.dead())??,
+            pid = tokio::time::timeout(PATIENCE, told) => match pid {
+                Ok(pid) => pid.map_err(|_| self.dead())??,
+                Err(_) => return Err(SandboxError::Dead("its first process does not answer".to_owned())),
+            },
             () = self.closed.cancelled() => return Err(self.dead()),
         };
         Ok((pid, exited))
@@ -164,14 +175,48 @@ impl Live {
         self.own.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How often the kernel killed something inside for want of memory.
+    /// How often something inside was killed for want of memory.
     pub fn ooms(&self) -> u64 {
-        self.group.as_ref().map_or(0, cgroup::Group::ooms)
+        self.group.as_ref().map_or(0, cgroup::Group::ooms) + self.own.victims.load(Ordering::Relaxed)
+    }
+
+    /// Remembers whom memory ran out for.
+    pub fn ended_for_memory(&self, program: String) {
+        *self.own.victim.lock().unwrap_or_else(PoisonError::into_inner) = Some(program);
+        self.own.victims.fetch_add(1, Ordering::Relaxed);
     }
 
     /// That, for people.
     pub fn memory_reason(&self) -> String {
-        format!("out of memory: {} MiB limit", self.shared.config.memory_mib)
+        let limit = format!("out of memory: {} MiB limit", self.shared.config.memory_mib);
+        let victim = self.own.victim.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match victim.unwrap_or_else(|| self.memory().1.clone()).as_str() {
+            "" => limit,
+            largest => format!("{limit}, largest process {largest}"),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, (u64, String)> {
+        self.own.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all processes had when last asked.
+    pub fn last_memory(&self) -> u64 {
+        self.memory().0
+    }
+
+    /// Says which limit is near or was hit, or that none is.
+    pub fn tell(&self, notice: Option<String>) {
+        self.own.notice.send_if_modified(|known| {
+            let changed = *known != notice;
+            *known = notice;
+            changed
+        });
+    }
+
+    /// Which limit is near or was hit, now and whenever that changes.
+    pub fn notice(&self) -> watched::Receiver<Option<String>> {
+        self.own.notice.subscribe()
     }
 
     /// Takes one event of init to whoever waits for it.
@@ -193,7 +238,7 @@ impl Live {
                 self.exited(id, status);
             }
             Event::Gone { id } => self.gone(id),
-            Event::Sockets { id } | Event::Usage { id, .. } => {
+            Event::Sockets { id } | Event::Usage { id, .. } | Event::Owner { id, .. } => {
                 let waiter = self.state().replies.remove(&id);
                 if let Some(waiter) = waiter {
                     let _ = waiter.send((event, fds));
@@ -207,9 +252,9 @@ impl Live {
     fn started(self: &Arc<Self>, id: u32, pid: u32) {
         let waiter = {
             let mut state = self.state();
-            if let Some(command) = state.commands.get_mut(&id) {
-                command.pid = pid;
-            }
+            // Init is not believed in what nobody asked for.
+            let Some(command) = state.commands.get_mut(&id) else { return };
+            command.pid = pid;
             state.by_pid.insert(pid, id);
             state.starting.remove(&id)
         };
@@ -225,11 +270,12 @@ impl Live {
 
     fn exited(&self, id: u32, mut status: ExitStatus) {
         let exit = self.state().commands.get_mut(&id).and_then(|command| {
-            let killed = status.signal == Some(libc::SIGKILL) || status.code == Some(128 + libc::SIGKILL);
+            // Its own end may be another's: a package manager reports the kill of what it started in its own way.
+            let failed = status.code != Some(0);
             status.reason = command
                 .doom
                 .take()
-                .or_else(|| (killed && self.ooms() > command.ooms_before).then(|| self.memory_reason()));
+                .or_else(|| (failed && self.ooms() > command.ooms_before).then(|| self.memory_reason()));
             command.exit.take()
         });
         if let Some(exit) = exit {
@@ -285,7 +331,7 @@ impl Live {
             told.await.map_err(|_| self.dead())
         };
         let answer = tokio::select! {
-            answer = tokio::time::timeout(PATIENCE, asked) => answer.unwrap_or_else(|_| Err(self.dead())),
+            answer = tokio::time::timeout(PATIENCE, asked) => answer.unwrap_or_else(|_| Err(SandboxError::Dead("its first process does not answer".to_owned()))),
             () = self.closed.cancelled() => Err(self.dead()),
         };
         if answer.is_err() {
@@ -307,6 +353,9 @@ impl Live {
         let id = self.number();
         let (v4_count, v6_count) = if v6 { (0, 1) } else { (SOCKETS, 0) };
         let (_, mut fds) = self.ask(id, Request::Sockets { id, v4: v4_count, v6: v6_count }).await?;
+        if !fds.iter().all(|fd| super::ports::is_fresh_socket(fd, v6)) {
+            return Err(SandboxError::Dead("its first process broke the protocol".to_owned()));
+        }
         let socket = fds.pop().ok_or_else(|| self.dead())?;
         if !v6 {
             self.state().sockets.extend(fds);
@@ -318,9 +367,19 @@ impl Live {
     pub async fn usage(&self) -> Result<SandboxUsage, SandboxError> {
         let id = self.number();
         let (answer, _) = self.ask(id, Request::Usage { id }).await?;
-        let Event::Usage { memory, processes, cpu_ms, .. } = answer else { return Err(self.dead()) };
+        let Event::Usage { memory, processes, cpu_ms, largest, .. } = answer else { return Err(self.dead()) };
+        *self.memory() = (memory, shown(&largest));
         let memory = self.group.as_ref().and_then(cgroup::Group::memory).unwrap_or(memory);
         Ok(SandboxUsage { memory, processes, disk: self.disk.load(Ordering::Relaxed), cpu_ms })
+    }
+
+    /// The program inside that holds the TCP socket with these ports.
+    pub async fn owner(&self, local: u16, remote: u16) -> Option<String> {
+        let id = self.number();
+        match self.ask(id, Request::Owner { id, local, remote }).await.ok()?.0 {
+            Event::Owner { program, .. } => Some(shown(&program)).filter(|name| !name.is_empty()),
+            _ => None,
+        }
     }
 
     /// Kills every command, which then ends with this reason.
@@ -332,6 +391,11 @@ impl Live {
         // If the link is broken the sandbox is ending anyway.
         let _ = self.link.request(&Request::KillAll {}, &[]).await;
     }
+}
+
+/// A program's name as something inside says it: not to be trusted with more than a short line.
+fn shown(name: &Text) -> String {
+    String::from_utf8_lossy(&name.0).chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 fn start_error(errno: i32, step: &Text) -> SandboxError {

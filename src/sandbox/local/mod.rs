@@ -11,6 +11,7 @@ mod instance;
 mod launch;
 mod link;
 mod live;
+mod oom;
 mod ports;
 mod process;
 mod toolchain;
@@ -80,12 +81,21 @@ impl Shared {
     }
 
     fn limits(&self) -> Limits {
-        let memory = self.cgroups.mechanism().unwrap_or("data limit a process, memory watcher");
+        let config = &self.config;
+        let memory = match self.cgroups.mechanism() {
+            Some(group) if self.cgroups.holds_cpu() => format!("memory and CPU by {group}"),
+            Some(group) => format!("memory by {group}, CPU by priority"),
+            None => "memory by a limit a process and a watcher, CPU by priority".to_owned(),
+        };
         Limits {
-            memory_mib: self.config.memory_mib,
-            processes: self.config.processes,
-            disk_mib: self.config.disk_mib,
-            mechanism: format!("{memory}, process limit, disk watcher"),
+            memory_mib: config.memory_mib,
+            processes: config.processes,
+            disk_mib: config.disk_mib,
+            cpu_percent: if self.cgroups.holds_cpu() { config.cpu_percent } else { 0 },
+            files: config.files,
+            open_files: config.open_files,
+            output_mib: super::output::KEPT_MIB,
+            mechanism: format!("{memory}, processes and open files by resource limits, disk by a watcher"),
         }
     }
 

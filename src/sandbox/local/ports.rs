@@ -42,6 +42,15 @@ fn parse_table(table: &str) -> impl Iterator<Item = u16> {
     })
 }
 
+/// Whether init really sent a TCP socket that does not block. What is something else could hold up a thread of ours.
+pub fn is_fresh_socket(fd: &OwnedFd, v6: bool) -> bool {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+    let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    sockopt::socket_domain(fd) == Ok(family)
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+        && rustix::io::ioctl_fionbio(fd, true).is_ok()
+}
+
 /// Connects a socket that init made. `Ok(None)` when nothing listens there.
 pub async fn connect(socket: OwnedFd, v6: bool, port: u16) -> Result<Option<TcpStream>, SandboxError> {
     let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
