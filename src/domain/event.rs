@@ -3,7 +3,9 @@
 //! Adding a variant is compatible; changing the meaning of one is not (old logs are folded by new code).
 
 use super::wire;
-use super::{ApiError, CallId, CommandId, MessageId, ProjectId, RunId, RunSummary, SandboxId};
+use super::{
+    ApiError, CallId, CommandId, MessageId, NetworkLine, NetworkPolicy, ProjectId, RunId, RunSummary, SandboxId,
+};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -211,6 +213,16 @@ pub enum EventBody {
         url: String,
         /// Status of the answer.
         status: u16,
+    },
+    /// The sandbox may reach something else than before.
+    NetworkPolicyChanged {
+        /// What it may reach now.
+        policy: NetworkPolicy,
+    },
+    /// Destinations the sandbox connected to or was refused. Sent when one is new and when its counts have doubled.
+    NetworkUsed {
+        /// The destinations with their counts so far.
+        lines: Vec<NetworkLine>,
     },
     /// A run of this project changed.
     RunChanged {

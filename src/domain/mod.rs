@@ -9,6 +9,7 @@ mod event;
 mod files;
 mod ids;
 mod logs;
+mod network;
 mod run;
 mod state;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use event::{CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, S
 pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
+pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
 pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
 pub use state::{
     Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,

@@ -5,7 +5,7 @@ use super::link::{Link, poll};
 use super::toolchain::Toolchains;
 use super::wire::{self, Event, Setup, Wire};
 use super::workspace::{HOME, Workspace};
-use super::{EgressSockets, Shared, cgroup};
+use super::{Shared, cgroup};
 use crate::sandbox::SandboxError;
 use crate::sandbox::provider::SandboxSpec;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -27,7 +27,7 @@ pub struct Launched {
     /// Its init, as the host sees it.
     pub init: Init,
     /// Its way out.
-    pub egress: EgressSockets,
+    pub egress: [OwnedFd; 3],
 }
 
 /// The first process of a sandbox. Dropping it kills and reaps it.
@@ -125,13 +125,13 @@ fn born(pid: u32, fds: Vec<OwnedFd>) -> Result<Init, SandboxError> {
     Ok(Init { pid, pidfd: poll(pidfd)?, reaped: false })
 }
 
-fn egress(fds: Vec<OwnedFd>) -> Result<EgressSockets, SandboxError> {
-    let [dns, http, https] = <[OwnedFd; 3]>::try_from(fds)
+/// The DNS, HTTP and HTTPS sockets.
+fn egress(fds: Vec<OwnedFd>) -> Result<[OwnedFd; 3], SandboxError> {
+    let sockets = <[OwnedFd; 3]>::try_from(fds)
         .map_err(|_| SandboxError::NotIsolated("the init binary sent no network sockets".to_owned()))?;
-    let sockets = EgressSockets { dns: dns.into(), http: http.into(), https: https.into() };
-    sockets.dns.set_nonblocking(true)?;
-    sockets.http.set_nonblocking(true)?;
-    sockets.https.set_nonblocking(true)?;
+    for socket in &sockets {
+        rustix::io::ioctl_fionbio(socket, true).map_err(std::io::Error::from)?;
+    }
     Ok(sockets)
 }
 

@@ -4,6 +4,7 @@
 //! when the sandbox ends.
 
 use super::link::Link;
+use super::news::News;
 use super::wire::{Event, Request, Text};
 use super::workspace::Workspace;
 use super::{Shared, cgroup};
@@ -52,6 +53,8 @@ pub struct Live {
     pub disk: AtomicU64,
     /// How many commands run.
     pub running: watched::Sender<usize>,
+    /// Limits that are near or were hit. Empty at first.
+    pub news: News,
     /// Empty at first.
     pub own: Own,
 }
@@ -62,12 +65,6 @@ pub struct Own {
     state: Mutex<State>,
     next: AtomicU32,
     death: Mutex<Option<String>>,
-    /// What all processes had when last asked, and which program had most of it.
-    memory: Mutex<(u64, String)>,
-    /// The program that was ended for want of memory last, and how often that happened.
-    victim: Mutex<Option<String>>,
-    victims: AtomicU64,
-    notice: watched::Sender<Option<String>>,
 }
 
 #[derive(Default)]
@@ -171,52 +168,8 @@ impl Live {
         self.own.death.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
     }
 
-    fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         self.own.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// How often something inside was killed for want of memory.
-    pub fn ooms(&self) -> u64 {
-        self.group.as_ref().map_or(0, cgroup::Group::ooms) + self.own.victims.load(Ordering::Relaxed)
-    }
-
-    /// Remembers whom memory ran out for.
-    pub fn ended_for_memory(&self, program: String) {
-        *self.own.victim.lock().unwrap_or_else(PoisonError::into_inner) = Some(program);
-        self.own.victims.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// That, for people.
-    pub fn memory_reason(&self) -> String {
-        let limit = format!("out of memory: {} MiB limit", self.shared.config.memory_mib);
-        let victim = self.own.victim.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match victim.unwrap_or_else(|| self.memory().1.clone()).as_str() {
-            "" => limit,
-            largest => format!("{limit}, largest process {largest}"),
-        }
-    }
-
-    fn memory(&self) -> MutexGuard<'_, (u64, String)> {
-        self.own.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What all processes had when last asked.
-    pub fn last_memory(&self) -> u64 {
-        self.memory().0
-    }
-
-    /// Says which limit is near or was hit, or that none is.
-    pub fn tell(&self, notice: Option<String>) {
-        self.own.notice.send_if_modified(|known| {
-            let changed = *known != notice;
-            *known = notice;
-            changed
-        });
-    }
-
-    /// Which limit is near or was hit, now and whenever that changes.
-    pub fn notice(&self) -> watched::Receiver<Option<String>> {
-        self.own.notice.subscribe()
     }
 
     /// Takes one event of init to whoever waits for it.
@@ -323,7 +276,7 @@ impl Live {
     }
 
     /// Sends a request that init answers, and waits for the answer.
-    async fn ask(&self, id: u32, request: Request) -> Result<(Event, Vec<OwnedFd>), SandboxError> {
+    pub(super) async fn ask(&self, id: u32, request: Request) -> Result<(Event, Vec<OwnedFd>), SandboxError> {
         let (tell, told) = oneshot::channel();
         self.state().replies.insert(id, tell);
         let asked = async {
@@ -368,18 +321,9 @@ impl Live {
         let id = self.number();
         let (answer, _) = self.ask(id, Request::Usage { id }).await?;
         let Event::Usage { memory, processes, cpu_ms, largest, .. } = answer else { return Err(self.dead()) };
-        *self.memory() = (memory, shown(&largest));
+        self.news.measured(memory, &largest);
         let memory = self.group.as_ref().and_then(cgroup::Group::memory).unwrap_or(memory);
         Ok(SandboxUsage { memory, processes, disk: self.disk.load(Ordering::Relaxed), cpu_ms })
-    }
-
-    /// The program inside that holds the TCP socket with these ports.
-    pub async fn owner(&self, local: u16, remote: u16) -> Option<String> {
-        let id = self.number();
-        match self.ask(id, Request::Owner { id, local, remote }).await.ok()?.0 {
-            Event::Owner { program, .. } => Some(shown(&program)).filter(|name| !name.is_empty()),
-            _ => None,
-        }
     }
 
     /// Kills every command, which then ends with this reason.
@@ -391,11 +335,6 @@ impl Live {
         // If the link is broken the sandbox is ending anyway.
         let _ = self.link.request(&Request::KillAll {}, &[]).await;
     }
-}
-
-/// A program's name as something inside says it: not to be trusted with more than a short line.
-fn shown(name: &Text) -> String {
-    String::from_utf8_lossy(&name.0).chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 fn start_error(errno: i32, step: &Text) -> SandboxError {

@@ -77,7 +77,7 @@ async fn relieve(live: &Arc<Live>, group: &Group) {
             return;
         };
         ended.insert(holder.pid);
-        live.ended_for_memory(holder.program);
+        live.news.ended_for_memory(holder.program);
         end(group, holder.pid);
         for _ in 0..LOOKS {
             if !group.is_out_of_memory() || !group.pids().contains(&holder.pid) {

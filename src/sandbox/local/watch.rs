@@ -44,7 +44,7 @@ async fn watch_memory(live: &Arc<Live>) {
         // Without a control group only init can tell, by a walk over all processes: that is done less often.
         let (known, pause) = match &live.group {
             Some(group) => (group.memory().unwrap_or(0), MEMORY_PERIOD),
-            None => (live.last_memory(), PERIOD),
+            None => (live.news.last_memory(), PERIOD),
         };
         let scarce = known > limit / 2;
         tokio::time::sleep(if scarce { MEMORY_PERIOD } else { pause }).await;
@@ -67,7 +67,7 @@ async fn watch_rest(live: &Arc<Live>) {
         tokio::time::sleep(PERIOD).await;
         if let Some(reason) = disk.breach(live).await {
             live.kill_all(&reason).await;
-            live.tell(Some(reason));
+            live.news.tell(Some(reason));
             continue;
         }
         let now = live.ooms();
@@ -82,7 +82,7 @@ async fn watch_rest(live: &Arc<Live>) {
             Some(notice) => Some(notice),
             None => processes_warning(live).await,
         };
-        live.tell(notice);
+        live.news.tell(notice);
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sandcastle::config::SandboxConfig;
 use sandcastle::sandbox::egress::{Egress, Resolver};
 use sandcastle::sandbox::local::LocalProvider;
-use sandcastle::sandbox::provider::{ProcessConfig, Provider};
+use sandcastle::sandbox::provider::{Network, ProcessConfig, Provider};
 use std::net::{IpAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
