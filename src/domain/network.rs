@@ -68,6 +68,26 @@ pub struct NetworkView {
     pub lines: Vec<NetworkLine>,
 }
 
+impl NetworkLine {
+    /// Why a destination was refused that a rule could allow: no rule allows it.
+    pub const UNLISTED: &str = "not on the allowlist";
+    /// The same: a rule denies it.
+    pub const DENIED: &str = "on the list of what is denied";
+
+    /// Whether it was refused by the project's own policy, and not for good.
+    pub fn can_be_allowed(&self) -> bool {
+        !self.allowed && [Self::UNLISTED, Self::DENIED].contains(&self.why.as_str())
+    }
+
+    /// The rule that would allow it.
+    pub fn rule(&self) -> String {
+        match self.port {
+            80 | 443 => self.target.clone(),
+            port => format!("{}:{port}", self.target),
+        }
+    }
+}
+
 impl NetworkView {
     /// Takes in newer counts of some destinations.
     pub(super) fn take(&mut self, lines: &[NetworkLine]) {

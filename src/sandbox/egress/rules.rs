@@ -2,7 +2,7 @@
 
 use super::dial::Target;
 use super::dns::is_host_name;
-use crate::domain::{NetworkMode, NetworkPolicy};
+use crate::domain::{NetworkLine, NetworkMode, NetworkPolicy};
 use crate::sandbox::SandboxError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
@@ -51,8 +51,8 @@ pub(super) enum Glance {
 }
 
 const OFF: &str = "the network is off";
-const UNLISTED: &str = "not on the allowlist";
-const DENIED: &str = "on the list of what is denied";
+const UNLISTED: &str = NetworkLine::UNLISTED;
+const DENIED: &str = NetworkLine::DENIED;
 
 impl Rules {
     /// Reads a policy; the error says which rule cannot be read.

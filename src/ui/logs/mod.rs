@@ -1,5 +1,6 @@
 //! Output of commands: one at a time, live, with its colours.
 
+mod network;
 mod output;
 
 use crate::domain::{Change, CommandExit, CommandId, CommandView};
@@ -8,6 +9,7 @@ use crate::ui::browser;
 use crate::ui::kit::{Empty, Icon, duration, use_now};
 use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
+use network::{NetworkLog, NetworkRow};
 use output::{Output, plain_text};
 
 /// The Logs pane.
@@ -30,12 +32,17 @@ pub fn Logs() -> impl IntoView {
                 <Empty icon="logs" title="No commands yet" text="What the agent runs shows its output here, as it happens." />
             </div>
             <ul class="commands" aria-label="Commands">
+                <NetworkRow />
                 <For each=move || ids.get() key=|id| id.clone() let:id>
                     <CommandRow id shown />
                 </For>
             </ul>
             <div class="log">
-                {move || shown.get().map(|id| view! { <LogHead id=id.clone() filter /> <Output id filter /> })}
+                {move || if bench.network.get() {
+                    Some(view! { <NetworkLog /> }.into_any())
+                } else {
+                    shown.get().map(|id| view! { <LogHead id=id.clone() filter /> <Output id filter /> }.into_any())
+                }}
             </div>
         </div>
     }
@@ -65,9 +72,10 @@ fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
     let state = Memo::new(move |_| command.with(|c| c.as_ref().map(state_of)).unwrap_or_default());
     let line = command.with_untracked(|c| c.as_ref().map(|c| c.line.clone()).unwrap_or_default());
     let own = id.clone();
-    let current = move || shown.with(|shown| shown.as_ref() == Some(&own)).then_some("true");
+    let current = move || (!bench.network.get() && shown.with(|shown| shown.as_ref() == Some(&own))).then_some("true");
     let choose = move |_| {
         bench.want_output(&id);
+        bench.network.set(false);
         bench.command.set(Some(id.clone()));
     };
     view! {
