@@ -1,12 +1,13 @@
 //! What a sandbox may reach over the network, and what it did reach.
 
+use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
 /// Destinations kept in a project's state; those not used for longest go first.
 const LINES_KEPT: usize = 100;
 
 /// What is reached where no rule says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkMode {
     /// Everything of the internet. Never the host, private networks and cloud metadata: that no rule can change.
@@ -22,7 +23,7 @@ pub enum NetworkMode {
 ///
 /// A rule is a name (`example.com`), all names below one (`*.example.com`), an address or a network (`203.0.113.0/24`);
 /// a name or address may have a port (`db.example.com:5432`), which opens that port besides 80 and 443.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct NetworkPolicy {
     /// Where no rule matches.
     pub mode: NetworkMode,
@@ -35,7 +36,7 @@ pub struct NetworkPolicy {
 }
 
 /// A destination: connections made to it, or refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct NetworkLine {
     /// Name, or address where no name was looked up.
     pub target: String,
@@ -60,7 +61,7 @@ pub struct NetworkLine {
 }
 
 /// The network as people see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct NetworkView {
     /// What may be reached.
     pub policy: NetworkPolicy,

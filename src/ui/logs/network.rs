@@ -2,8 +2,9 @@
 
 use crate::domain::{Change, NetworkLine, NetworkMode, ProjectState};
 use crate::server_fns::{allow_destination, set_network_mode};
-use crate::ui::kit::{Empty, bytes, compact};
+use crate::ui::kit::{Empty, bytes, compact, live, memo, on};
 use crate::ui::workbench::Workbench;
+use leptos::ev::Event;
 use leptos::prelude::*;
 
 const MODES: [(NetworkMode, &str, &str); 3] = [
@@ -16,7 +17,7 @@ const MODES: [(NetworkMode, &str, &str); 3] = [
 #[component]
 pub fn NetworkRow() -> impl IntoView {
     let bench = Workbench::here();
-    let counts = Memo::new(move |_| {
+    let counts = memo(move || {
         bench.store.read(Change::Network, |state: &ProjectState| {
             let lines = &state.network.lines;
             (lines.len(), lines.iter().filter(|line| line.can_be_allowed()).count())
@@ -33,12 +34,12 @@ pub fn NetworkRow() -> impl IntoView {
             <button
                 class="command"
                 type="button"
-                aria-current=move || bench.network.get().then_some("true")
-                on:click=move |_| bench.network.set(true)
+                aria-current=live::maybe(move || bench.network.get().then_some("true"))
+                on:click=on(move |_| bench.network.set(true))
             >
-                <span class="dot" data-state=state></span>
+                <span class="dot" data-state=live::text(state)></span>
                 <span class="command-line">"Network"</span>
-                <span class="command-state">{words}</span>
+                <span class="command-state">{live::text(words)}</span>
             </button>
         </li>
     }
@@ -49,9 +50,9 @@ pub fn NetworkRow() -> impl IntoView {
 #[component]
 pub fn NetworkLog() -> impl IntoView {
     let bench = Workbench::here();
-    let network = Memo::new(move |_| bench.store.read(Change::Network, |state| state.network.clone()));
+    let network = memo(move || bench.store.read(Change::Network, |state| state.network.clone()));
     let mode = move || network.with(|network| network.policy.mode);
-    let choose = move |event| {
+    let choose = move |event: Event| {
         let chosen = event_target_value(&event);
         if let Some((mode, ..)) = MODES.into_iter().find(|(_, slug, _)| *slug == chosen) {
             bench.act(set_network_mode(bench.store.id(), mode));
@@ -59,12 +60,21 @@ pub fn NetworkLog() -> impl IntoView {
     };
     let options = MODES
         .into_iter()
-        .map(|(of, slug, words)| view! { <option value=slug selected=move || mode() == of>{words}</option> })
+        .map(
+            |(of, slug, words)| view! { <option value=slug selected=live::flag(move || mode() == of)>{words}</option> },
+        )
         .collect_view();
     let allowed = move || {
         network.with(|network| {
             let rules = &network.policy.allow;
             (!rules.is_empty()).then(|| view! { <p class="net-rules">"Allowed: " {rules.join(", ")}</p> })
+        })
+    };
+    let none = move || {
+        let none = network.with(|network| network.lines.is_empty());
+        none.then(|| {
+            let text = "Each place the sandbox connects to is listed here.";
+            view! { <Empty icon="globe" title="No connections yet" text /> }
         })
     };
     let lines = move || network.with(|network| network.lines.iter().cloned().map(line).collect_view());
@@ -74,15 +84,13 @@ pub fn NetworkLog() -> impl IntoView {
             <span class="file-facts">"Never this machine, private networks and cloud metadata."</span>
             <label class="net-mode">
                 "May reach "
-                <select class="input search" on:change=choose>{options}</select>
+                <select class="input search" on:change=on(choose)>{options}</select>
             </label>
         </div>
         <div class="net">
-            {allowed}
-            {move || network.with(|network| network.lines.is_empty()).then(|| view! {
-                <Empty icon="globe" title="No connections yet" text="Each place the sandbox connects to is listed here." />
-            })}
-            <ul>{lines}</ul>
+            {live::view(allowed)}
+            {live::view(none)}
+            <ul>{live::view(lines)}</ul>
         </div>
     }
     .into_any()
@@ -99,7 +107,7 @@ fn line(line: NetworkLine) -> impl IntoView {
         let rule = line.rule();
         let label = format!("Allow {rule}");
         let allow = move |_| bench.act(allow_destination(bench.store.id(), rule.clone()));
-        view! { <button class="button small" type="button" aria-label=label on:click=allow>"Allow"</button> }
+        view! { <button class="button small" type="button" aria-label=label on:click=on(allow)>"Allow"</button> }
     });
     view! {
         <li class="net-line">

@@ -2,6 +2,7 @@
 
 use super::Workbench;
 use crate::domain::{Change, SandboxView};
+use crate::ui::kit::{live, memo};
 use leptos::prelude::*;
 
 /// Id of the popover, for the button that opens it.
@@ -11,7 +12,7 @@ pub const ID: &str = "sandbox-facts";
 #[component]
 pub fn Facts() -> impl IntoView {
     let store = Workbench::here().store;
-    let sandbox = Memo::new(move |_| store.read(Change::Sandbox, |state| state.sandbox.clone()));
+    let sandbox = memo(move || store.read(Change::Sandbox, |state| state.sandbox.clone()));
     let rows = move || {
         let rows = sandbox.with(|sandbox| sandbox.as_ref().map(facts)).unwrap_or_default();
         rows.into_iter().map(|(name, value)| view! { <dt>{name}</dt><dd>{value}</dd> }).collect_view()
@@ -24,8 +25,8 @@ pub fn Facts() -> impl IntoView {
     };
     view! {
         <div class="sandbox-facts" id=ID popover="auto">
-            <p>{said}</p>
-            <dl class="facts">{rows}</dl>
+            <p>{live::text(said)}</p>
+            <dl class="facts">{live::view(rows)}</dl>
         </div>
     }
     .into_any()
