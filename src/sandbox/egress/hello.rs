@@ -143,7 +143,6 @@ fn skip(bytes: &[u8], width: usize) -> Option<&[u8]> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     /// A ClientHello with this name, in records of at most `piece` bytes.
     pub(crate) fn client_hello(name: &str, piece: usize) -> Vec<u8> {
@@ -188,6 +187,13 @@ pub(super) mod tests {
         assert_eq!(of("GET / HTTP/1.0\r\n\r\n"), Found::Nothing);
         assert_eq!(of("GET / HTTP/1.1\r\nHost: a.exa"), Found::Unfinished);
     }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::tests::client_hello;
+    use super::*;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]

@@ -31,7 +31,7 @@ enum Kind {
 }
 
 /// One sandbox's groups. Dropping it leaves them; see [`Group::remove`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     memory: PathBuf,
     pids: Option<PathBuf>,

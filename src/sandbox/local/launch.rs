@@ -93,9 +93,6 @@ async fn handshake(binary: &Path, setup: &Setup, group: Option<&cgroup::Group>) 
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| SandboxError::NotIsolated(format!("the init binary cannot be run: {error}")))?;
-    if let (Some(group), Some(pid)) = (group, starter.id()) {
-        group.adopt(pid).map_err(|error| SandboxError::Io(format!("cannot limit the sandbox: {error}")))?;
-    }
     link.send(&setup.encode(), &[]).await?;
     let mut buffer = vec![0; wire::MAX_MESSAGE];
     let init = match link.receive(&mut buffer).await {
@@ -103,9 +100,12 @@ async fn handshake(binary: &Path, setup: &Setup, group: Option<&cgroup::Group>) 
         Some((Event::Refused { step, errno }, _)) => return Err(refused(&step, errno)),
         _ => return Err(SandboxError::NotIsolated("the init binary ended without a word".to_owned())),
     };
-    // It has nothing left to do, and until it has ended init is its child and not ours.
-    starter.wait().await?;
-    match link.receive(&mut buffer).await {
+    // It has nothing left to do, and until it has ended init is its child and not ours. Moving init into its groups
+    // can wait for the kernel for milliseconds, so it happens while init builds; nothing runs inside before both are done.
+    let (adopted, ended, built) = tokio::join!(adopt(group, init.pid), starter.wait(), link.receive(&mut buffer));
+    adopted?;
+    ended?;
+    match built {
         Some((Event::Ready { landlock }, fds)) => {
             tracing::debug!(landlock, pid = init.pid, "sandbox ready");
             Ok(Launched { link, init, egress: egress(fds)? })
@@ -113,6 +113,13 @@ async fn handshake(binary: &Path, setup: &Setup, group: Option<&cgroup::Group>) 
         Some((Event::Refused { step, errno }, _)) => Err(refused(&step, errno)),
         _ => Err(SandboxError::NotIsolated("the sandbox's first process died while it was built".to_owned())),
     }
+}
+
+async fn adopt(group: Option<&cgroup::Group>, pid: u32) -> Result<(), SandboxError> {
+    let Some(group) = group.cloned() else { return Ok(()) };
+    let limited =
+        move || group.adopt(pid).map_err(|error| SandboxError::Io(format!("cannot limit the sandbox: {error}")));
+    super::blocking(limited).await
 }
 
 fn born(pid: u32, fds: Vec<OwnedFd>) -> Result<Init, SandboxError> {
