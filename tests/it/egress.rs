@@ -236,3 +236,30 @@ print(say('web.example.com', 5432)); print(say('other.example.com', 5432)); prin
     assert!(ports.iter().all(|port| port.port == 5432), "{ports:?}");
     inside.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_is_read_and_set_over_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = sandcastle::config::Config::defaults(dir.path().to_owned());
+    config.server.addr = ([127, 0, 0, 1], 0).into();
+    let app = sandcastle::boot::App::start(config).await.unwrap();
+    let project = app.services().store.events().create_project("rest").await.unwrap();
+    let url = format!("http://{}/api/projects/{project}/network", app.addr());
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::new();
+    let put = async |body: &str| {
+        let sent = http.put(&url).header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
+        (sent.status().as_u16(), sent.json::<serde_json::Value>().await.unwrap())
+    };
+    let (status, view) = put(r#"{"mode": "allowlist", "allow": ["example.com"]}"#).await;
+    assert_eq!((status, &view["policy"]["mode"]), (200, &"allowlist".into()), "{view}");
+    let got: serde_json::Value = http.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(got, view);
+    for body in [r#"{"mode": "everything"}"#, r#"{"mode": "off", "allow": ["no name"]}"#, "[]", r#"{"allow": []}"#, "{"] {
+        let (status, error) = put(body).await;
+        assert_eq!((status, &error["code"]), (400, &"invalid_input".into()), "{body}: {error}");
+    }
+    let state = app.services().store.events().state(&project).await.unwrap();
+    assert_eq!(state.network.policy, allowlist(&["example.com"]));
+    app.stop().await;
+}
