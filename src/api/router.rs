@@ -1,7 +1,9 @@
 //! Every route of the server, and the layers around them.
 
 use super::error::Failure;
-use super::{AppState, guard, metrics, models, observe, openapi, pages, preview, projects, runs, sandboxes, site, sse};
+use super::{
+    AppState, guard, metrics, models, network, observe, openapi, pages, preview, projects, runs, sandboxes, site, sse,
+};
 use crate::domain::ApiError;
 use crate::server_fns::Backend;
 use axum::Router;
@@ -26,6 +28,7 @@ fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/projects/{project}/retry", post(projects::retry)),
         ("/api/projects/{project}/events", get(sse::events)),
         ("/api/projects/{project}/archive", get(projects::archive)),
+        ("/api/projects/{project}/network", get(network::get).put(network::put)),
         ("/api/sandboxes/{sandbox}", get(sandboxes::get)),
         ("/api/sandboxes/{sandbox}/files", get(sandboxes::files)),
         ("/api/sandboxes/{sandbox}/cmds/{command}", get(sandboxes::command)),
