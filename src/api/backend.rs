@@ -8,7 +8,7 @@ use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
 use crate::services::Services;
 use crate::ui::{FileBody, FileView, RunsQuery};
-use crate::workflow::RunFilter;
+use crate::workflow::{Replay, RunFilter};
 use async_trait::async_trait;
 
 /// Output in one answer, in bytes.
@@ -104,7 +104,8 @@ impl Backend for Services {
 
     async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
         let RunsQuery { project, status, task } = query;
-        Ok(self.workflow.list(RunFilter { project, status, task, ..RunFilter::default() }).await?)
+        let (statuses, tasks) = (status.into_iter().collect(), task.into_iter().collect());
+        Ok(self.workflow.list(RunFilter { project, statuses, tasks, ..RunFilter::default() }).await?)
     }
 
     async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError> {
@@ -116,6 +117,6 @@ impl Backend for Services {
     }
 
     async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError> {
-        Ok(self.workflow.replay(&run).await?)
+        Ok(self.workflow.replay(&run, Replay::default()).await?)
     }
 }

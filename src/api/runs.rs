@@ -3,7 +3,7 @@
 use super::AppState;
 use super::error::{Failure, Json, Path, Query};
 use crate::domain::{ProjectId, RunDetail, RunId, RunStatus, RunSummary};
-use crate::workflow::RunFilter;
+use crate::workflow::{Replay, RunFilter};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -28,7 +28,8 @@ pub async fn list(
     Query(query): Query<RunsQuery>,
 ) -> Result<Json<Vec<RunSummary>>, Failure> {
     let RunsQuery { project, status, task, text, before, limit } = query;
-    let filter = RunFilter { project, status, task, text, before, limit };
+    let (statuses, tasks) = (status.into_iter().collect(), task.into_iter().collect());
+    let filter = RunFilter { project, statuses, tasks, text, before, limit, ..RunFilter::default() };
     Ok(Json(app.services.workflow.list(filter).await?))
 }
 
@@ -51,6 +52,6 @@ pub struct Replayed {
 
 /// `POST /api/runs/{run}/replay`
 pub async fn replay(State(app): State<AppState>, Path(id): Path<RunId>) -> Result<Response, Failure> {
-    let run = app.services.workflow.replay(&id).await?;
+    let run = app.services.workflow.replay(&id, Replay::default()).await?;
     Ok((StatusCode::CREATED, Json(Replayed { run })).into_response())
 }

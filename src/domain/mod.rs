@@ -21,7 +21,7 @@ pub use event::{CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, S
 pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
-pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
+pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
 pub use state::{
     Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,
     ToolState, TurnView,

@@ -51,7 +51,8 @@ pub fn RunPage(
 
 #[component]
 fn Detail(detail: RunDetail, failure: RwSignal<Option<ApiError>>) -> impl IntoView {
-    let RunDetail { summary, payload, output, error, idempotency_key, replay_of, attempts, logs, children } = detail;
+    let RunDetail { summary, payload, output, error, idempotency_key, replay_of, attempts, logs, children, .. } =
+        detail;
     let live = !summary.status.is_final();
     let id = summary.id.clone();
     let cancel = move |_| {
