@@ -13,6 +13,7 @@ mod run;
 mod state;
 #[cfg(test)]
 mod state_tests;
+mod time;
 mod wire;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
@@ -26,3 +27,4 @@ pub use state::{
     Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,
     ToolState, TurnView,
 };
+pub use time::{parse_rfc3339, rfc3339, rfc3339_nanos};

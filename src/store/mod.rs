@@ -8,6 +8,7 @@
 mod error;
 mod events;
 mod ids;
+mod keys;
 mod loaded;
 mod runs;
 mod transcript;
@@ -16,6 +17,7 @@ mod writer;
 pub use error::StoreError;
 pub use events::EventLog;
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
+pub use keys::{ApiKey, KeyKind, KeyStore};
 pub use runs::{
     AttemptChange, Batch, Batches, RunChange, RunCount, RunError, RunFilter, RunLabels, RunRecord, RunStore,
 };
@@ -41,6 +43,7 @@ pub struct Store {
     events: EventLog,
     transcript: Transcript,
     runs: RunStore,
+    keys: KeyStore,
 }
 
 impl Store {
@@ -71,7 +74,8 @@ impl Store {
         let events = EventLog::new(Arc::clone(&db));
         let transcript = Transcript::new(Arc::clone(&db));
         let runs = RunStore::new(Arc::clone(&db), events.clone());
-        Ok(Self { db, events, transcript, runs })
+        let keys = KeyStore::new(Arc::clone(&db));
+        Ok(Self { db, events, transcript, runs, keys })
     }
 
     /// Projects and their events.
@@ -87,6 +91,11 @@ impl Store {
     /// Task runs, for the workflow engine.
     pub fn runs(&self) -> &RunStore {
         &self.runs
+    }
+
+    /// Keys of programs.
+    pub fn keys(&self) -> &KeyStore {
+        &self.keys
     }
 
     /// Whether the database answers and can be written, for readiness checks.

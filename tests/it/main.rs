@@ -7,6 +7,7 @@ mod config;
 mod egress;
 mod fake_model;
 mod host_provider;
+mod keys;
 mod layering;
 mod llm;
 mod preview;
