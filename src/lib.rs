@@ -13,6 +13,8 @@ pub mod boot;
 pub mod cli;
 #[cfg(feature = "ssr")]
 pub mod config;
+#[cfg(feature = "ssr")]
+pub mod dashboard;
 pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod llm;

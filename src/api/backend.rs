@@ -1,14 +1,10 @@
 //! What the interface's calls do: the services behind the server functions' one trait.
 
-use crate::domain::{
-    ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId,
-    RunSummary,
-};
+use crate::domain::{ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, ProjectId, ProjectState};
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
 use crate::services::Services;
-use crate::ui::{FileBody, FileView, RunsQuery};
-use crate::workflow::{Replay, RunFilter};
+use crate::ui::{FileBody, FileView};
 use async_trait::async_trait;
 
 /// Output in one answer, in bytes.
@@ -102,21 +98,7 @@ impl Backend for Services {
         Ok(self.sandbox.read_log(&project, &command, from, OUTPUT_MAX).await?)
     }
 
-    async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-        let RunsQuery { project, status, task } = query;
-        let (statuses, tasks) = (status.into_iter().collect(), task.into_iter().collect());
-        Ok(self.workflow.list(RunFilter { project, statuses, tasks, ..RunFilter::default() }).await?)
-    }
-
-    async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError> {
-        Ok(self.workflow.get(&run).await?)
-    }
-
-    async fn cancel_run(&self, run: RunId) -> Result<(), ApiError> {
-        Ok(self.workflow.cancel(&run).await?)
-    }
-
-    async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError> {
-        Ok(self.workflow.replay(&run, Replay::default()).await?)
+    async fn runs_part(&self, path: String) -> Result<String, ApiError> {
+        Ok(super::dashboard::part(self, &path).await?.html)
     }
 }

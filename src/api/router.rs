@@ -1,7 +1,10 @@
 //! Every route of the server, and the layers around them.
 
 use super::error::Failure;
-use super::{AppState, guard, metrics, models, observe, openapi, pages, preview, projects, runs, sandboxes, site, sse};
+use super::{
+    AppState, dashboard, guard, metrics, models, observe, openapi, pages, preview, projects, runs, runs_live,
+    sandboxes, site, sse,
+};
 use crate::domain::ApiError;
 use crate::server_fns::Backend;
 use axum::Router;
@@ -31,7 +34,9 @@ fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/sandboxes/{sandbox}/cmds/{command}", get(sandboxes::command)),
         ("/api/sandboxes/{sandbox}/cmds/{command}/logs", get(sandboxes::logs)),
         ("/api/runs", get(runs::list)),
+        ("/api/runs/events", get(runs_live::events)),
         ("/api/runs/{run}", get(runs::get)),
+        ("/api/runs/{run}/log", get(runs::log)),
         ("/api/runs/{run}/cancel", post(runs::cancel)),
         ("/api/runs/{run}/replay", post(runs::replay)),
         ("/api/models", get(models::list)),
@@ -53,8 +58,11 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/", get(pages::home)),
         ("/new", post(pages::new_project)),
         ("/p/{project}", get(pages::project)),
-        ("/runs", get(pages::runs)),
-        ("/runs/{run}", get(pages::run)),
+        ("/runs", get(dashboard::page)),
+        ("/runs/bulk", post(dashboard::bulk)),
+        ("/runs/{run}", get(dashboard::page)),
+        ("/runs/{run}/cancel", post(dashboard::cancel)),
+        ("/runs/{run}/replay", post(dashboard::replay)),
         ("/settings", get(pages::settings)),
         ("/login", get(pages::login).post(pages::sign_in)),
         ("/api/fn/{name}", post(server_fn)),

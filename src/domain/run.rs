@@ -262,3 +262,33 @@ pub struct RunDetail {
     /// Runs it started, in order.
     pub children: Vec<RunSummary>,
 }
+
+impl RunDetail {
+    /// A run of which nothing but its line in a list is known.
+    pub fn bare(summary: RunSummary) -> Self {
+        Self {
+            summary,
+            payload: serde_json::Value::Null,
+            output: None,
+            error: None,
+            idempotency_key: None,
+            replay_of: None,
+            attempts: Vec::new(),
+            steps: Vec::new(),
+            root: None,
+            queue: None,
+            lane: None,
+            batch: None,
+            tags: Vec::new(),
+            metadata: None,
+            priority: 0,
+            due_at: None,
+            expires_at: None,
+            max_duration_ms: None,
+            fingerprint: None,
+            crashes: 0,
+            logs: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+}

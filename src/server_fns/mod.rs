@@ -13,10 +13,8 @@ pub use backend::Backend;
 #[cfg(feature = "ssr")]
 use backend::backend;
 
-use crate::domain::{
-    ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId, RunSummary,
-};
-use crate::ui::{FileView, RunsQuery};
+use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState};
+use crate::ui::FileView;
 use codec::PostJson;
 use leptos::prelude::*;
 
@@ -86,26 +84,8 @@ pub async fn command_output(project: ProjectId, command: CommandId, from: Option
     backend()?.command_output(project, command, from).await
 }
 
-/// The newest runs that match.
-#[server(prefix = "/api/fn", endpoint = "list_runs", input = PostJson, output = PostJson)]
-pub async fn list_runs(query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-    backend()?.list_runs(query).await
-}
-
-/// Everything about a run.
-#[server(prefix = "/api/fn", endpoint = "get_run", input = PostJson, output = PostJson)]
-pub async fn get_run(run: RunId) -> Result<RunDetail, ApiError> {
-    backend()?.get_run(run).await
-}
-
-/// Stops a run.
-#[server(prefix = "/api/fn", endpoint = "cancel_run", input = PostJson, output = PostJson)]
-pub async fn cancel_run(run: RunId) -> Result<(), ApiError> {
-    backend()?.cancel_run(run).await
-}
-
-/// Submits a run's input again.
-#[server(prefix = "/api/fn", endpoint = "replay_run", input = PostJson, output = PostJson)]
-pub async fn replay_run(run: RunId) -> Result<RunId, ApiError> {
-    backend()?.replay_run(run).await
+/// What stands inside a page of the runs dashboard, drawn again. `path` is the page's path and query.
+#[server(prefix = "/api/fn", endpoint = "runs_part", input = PostJson, output = PostJson)]
+pub async fn runs_part(path: String) -> Result<String, ApiError> {
+    backend()?.runs_part(path).await
 }

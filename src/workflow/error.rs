@@ -36,6 +36,18 @@ pub enum WorkflowError {
     Store(#[from] StoreError),
 }
 
+impl WorkflowError {
+    /// Whether it is about this run alone: another may still succeed.
+    pub fn is_about_one_run(&self) -> bool {
+        match self {
+            Self::NotFinished(_) | Self::NotDelayed(_) | Self::ProjectGone(_) | Self::UnknownTask(_) => true,
+            Self::PayloadTooLarge { .. } => true,
+            Self::Store(error) => error.is_not_found(),
+            Self::ShuttingDown => false,
+        }
+    }
+}
+
 impl From<WorkflowError> for ApiError {
     fn from(error: WorkflowError) -> Self {
         let code = match error {

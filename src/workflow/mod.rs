@@ -5,6 +5,7 @@
 //! leptos; what the tasks do to sandboxes is in `tasks`.
 
 mod attempt;
+mod bulk;
 mod clock;
 mod driver;
 mod embedded;
@@ -21,6 +22,7 @@ mod steps;
 mod task;
 pub mod tasks;
 
+pub use bulk::{BULK_MAX, BulkAction, BulkReport};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineHealth};
 pub use error::{TaskError, WorkflowError};

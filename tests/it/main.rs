@@ -4,6 +4,7 @@
 
 mod agent;
 mod config;
+mod dashboard;
 mod egress;
 mod fake_model;
 mod host_provider;

@@ -4,6 +4,7 @@
 //! It must not know when a run may start or what a task does.
 
 mod batches;
+mod detail;
 mod query;
 mod record;
 mod rows;
@@ -17,9 +18,9 @@ pub use self::record::{AttemptChange, RunLabels, RunRecord};
 use self::writes::{Change, Insert, Show, Update};
 use super::loaded::Rider;
 use super::{Db, EventLog, StoreError};
-use crate::domain::{EventBody, RunDetail, RunId, RunLog, RunSummary};
+use crate::domain::{Attempt, EventBody, RunId, RunLog, RunSummary, Step};
 use serde_json::Value;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
+use sqlx::Row as _;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
@@ -35,6 +36,17 @@ pub struct RunStore {
     db: Arc<Db>,
     events: EventLog,
     changes: broadcast::Sender<RunChange>,
+}
+
+/// A run below another, with what its timeline needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Descendant {
+    /// The run.
+    pub summary: RunSummary,
+    /// Its attempts, first to last.
+    pub attempts: Vec<Attempt>,
+    /// Its steps, first to last.
+    pub steps: Vec<Step>,
 }
 
 /// What happened to a run, for those who watch runs.
@@ -118,48 +130,6 @@ impl RunStore {
     pub async fn open(&self) -> Result<Vec<RunRecord>, StoreError> {
         let open = sqlx::query("SELECT * FROM runs WHERE finished_at IS NULL ORDER BY n").fetch_all(&self.db.reader);
         open.await?.iter().map(rows::record).collect()
-    }
-
-    /// Everything about a run, for people: long strings are cut.
-    pub async fn detail(&self, id: &RunId) -> Result<RunDetail, StoreError> {
-        let run = self.record(id).await?;
-        let attempts = sqlx::query(
-            "SELECT number, started_at, finished_at, error, retry_at, crashed FROM attempts WHERE run = ? ORDER BY n",
-        );
-        let attempts = attempts.bind(id.as_str()).fetch_all(&self.db.reader).await?;
-        let logs = sqlx::query("SELECT at, level, message, attempt FROM run_logs WHERE run = ? ORDER BY n LIMIT 5000");
-        let logs = logs.bind(id.as_str()).fetch_all(&self.db.reader).await?;
-        let mut children = QueryBuilder::<Sqlite>::new("SELECT ");
-        children.push(SUMMARY).push(" FROM runs WHERE parent = ").push_bind(id.as_str()).push(" ORDER BY n");
-        let children = children.build().fetch_all(&self.db.reader).await?;
-        let steps = sqlx::query(
-            "SELECT name, attempt, started_at, finished_at, error FROM steps WHERE run = ? ORDER BY n LIMIT 1000",
-        );
-        let steps = steps.bind(id.as_str()).fetch_all(&self.db.reader).await?;
-        Ok(RunDetail {
-            fingerprint: run.fingerprint(),
-            summary: run.summary,
-            payload: rows::shown(Arc::unwrap_or_clone(run.payload)),
-            output: run.output.map(rows::shown),
-            error: run.error,
-            idempotency_key: run.idempotency_key,
-            replay_of: run.replay_of,
-            steps: steps.iter().map(rows::step).collect::<Result<_, _>>()?,
-            root: run.root,
-            queue: run.labels.queue,
-            lane: run.lane,
-            batch: run.labels.batch,
-            tags: run.labels.tags,
-            metadata: run.labels.metadata,
-            priority: run.priority,
-            due_at: run.due_at,
-            expires_at: run.expires_at,
-            max_duration_ms: run.max_duration_ms,
-            crashes: run.crashes,
-            attempts: attempts.iter().map(rows::attempt).collect::<Result<_, _>>()?,
-            logs: logs.iter().map(rows::log_line).collect::<Result<_, _>>()?,
-            children: children.iter().map(rows::summary).collect::<Result<_, _>>()?,
-        })
     }
 
     /// Deletes runs that ended before `before` (Unix ms) and returns how many.

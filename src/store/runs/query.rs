@@ -6,6 +6,7 @@
 use super::super::StoreError;
 use super::{RunStore, SUMMARY, rows};
 use crate::domain::{ProjectId, RunId, RunStatus, RunSummary};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 /// The most runs one list returns.
@@ -110,24 +111,16 @@ impl RunStore {
     /// How many runs there are, by task and status.
     pub async fn counts(&self) -> Result<Vec<RunCount>, StoreError> {
         let rows = sqlx::query("SELECT task, status, n FROM run_counts WHERE n > 0").fetch_all(&self.db.reader).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(RunCount {
-                    task: row.try_get("task")?,
-                    status: rows::status(row)?,
-                    count: row.try_get::<i64, _>("n")?.cast_unsigned(),
-                })
-            })
-            .collect()
+        rows.iter().map(count).collect()
     }
 
-    /// How many runs of a project there are, by status.
-    pub async fn counts_of(&self, project: &ProjectId) -> Result<Vec<(RunStatus, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM runs WHERE project = ? GROUP BY status")
+    /// How many runs of a project there are, by task and status.
+    pub async fn counts_of(&self, project: &ProjectId) -> Result<Vec<RunCount>, StoreError> {
+        let rows = sqlx::query("SELECT task, status, COUNT(*) AS n FROM runs WHERE project = ? GROUP BY task, status")
             .bind(project.as_str())
             .fetch_all(&self.db.reader)
             .await?;
-        rows.iter().map(|row| Ok((rows::status(row)?, row.try_get::<i64, _>("n")?.cast_unsigned()))).collect()
+        rows.iter().map(count).collect()
     }
 
     /// Ways of failing, the latest first, at most so many.
@@ -150,6 +143,14 @@ impl RunStore {
             })
             .collect()
     }
+}
+
+fn count(row: &SqliteRow) -> Result<RunCount, StoreError> {
+    Ok(RunCount {
+        task: row.try_get("task")?,
+        status: rows::status(row)?,
+        count: row.try_get::<i64, _>("n")?.cast_unsigned(),
+    })
 }
 
 /// One search, in parentheses as `UNION ALL` wants it: the newest `limit` rows that fit, by their number.

@@ -34,6 +34,8 @@ pub fn ToolCard(
     call: CallId,
 ) -> impl IntoView {
     let store = Workbench::here().store;
+    // A run's page links to the call that asked for it.
+    let anchor = call.to_string();
     let call = Memo::new(move |_| {
         let find = |parts: &[Part]| {
             parts.iter().find_map(|part| match part {
@@ -50,7 +52,7 @@ pub fn ToolCard(
     let state = move || call.with(|call| call.as_ref().map_or("done", |call| slug(call.state)));
     let icon = Signal::derive(move || call.with(|call| call.as_ref().map_or("tool", |call| story(&call.tool).0)));
     view! {
-        <details class="tool" data-state=state open=move || open.get()>
+        <details class="tool" id=anchor data-state=state open=move || open.get()>
             <summary on:click=move |event| {
                 event.prevent_default();
                 chosen.set(Some(!open.get_untracked()));

@@ -2,7 +2,7 @@
 
 mod ansi;
 mod dialog;
-mod format;
+pub(crate) mod format;
 mod theme;
 
 pub use ansi::line_html;
