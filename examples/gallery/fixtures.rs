@@ -7,7 +7,9 @@ use sandcastle::domain::{
     SandboxPhase, TurnOutcome, build_tree,
 };
 use sandcastle::render::{highlight, language_of, markdown_to_html};
-use sandcastle::ui::{Check, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, Sample, SettingsPage};
+use sandcastle::ui::{
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, Sample, SettingsPage,
+};
 
 /// Addresses of all pages.
 pub const NAMES: [&str; 21] = [
@@ -66,10 +68,17 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
         "runs" => dashboard::list(),
         "run" => dashboard::run(false),
         "run-failed" => dashboard::run(true),
+        _ => return None,
+    })
+}
+
+/// A document by its name.
+pub fn document(name: &str) -> Option<Document> {
+    Some(match name {
         "settings" => settings(false),
         "settings-demo" => settings(true),
-        "login" => PageData::Login { next: "/".into() },
-        "not-found" => PageData::Error {
+        "login" => Document::Login { next: "/".into() },
+        "not-found" => Document::Error {
             error: ApiError::not_found("There is no project prj_01k9. It may have been deleted."),
             status: 404,
         },
@@ -264,9 +273,9 @@ pub fn source(path: &str) -> &'static str {
     FILES.into_iter().find(|(have, _)| *have == path).map_or("", |(_, text)| text)
 }
 
-fn settings(demo: bool) -> PageData {
+fn settings(demo: bool) -> Document {
     let check = |name: &str, ok: bool, detail: &str| Check { name: name.into(), ok, detail: detail.into() };
-    PageData::Settings(Box::new(SettingsPage {
+    Document::Settings(Box::new(SettingsPage {
         version: "0.1.0".into(),
         model_endpoint: (!demo).then(|| "ai-gateway.vercel.sh".into()),
         default_model: "anthropic/claude-sonnet-4.6".into(),

@@ -64,6 +64,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/runs/{run}/cancel", post(dashboard::cancel)),
         ("/runs/{run}/replay", post(dashboard::replay)),
         ("/settings", get(pages::settings)),
+        ("/theme", post(pages::choose_theme)),
         ("/login", get(pages::login).post(pages::sign_in)),
         ("/api/fn/{name}", post(server_fn)),
     ]

@@ -1,10 +1,11 @@
 //! What a person or program sees of a task run; the engine's own records are in `workflow`.
 
+use super::json::FromJson;
 use super::{ApiError, CallId, ProjectId, RunId};
 use serde::{Deserialize, Serialize};
 
 /// The state of a run. The thirteen statuses are Trigger.dev's, so that its clients understand them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {
     /// Waits for a version of the task that can run it. Not used by the embedded engine.
@@ -98,7 +99,7 @@ impl RunStatus {
 }
 
 /// One line of the runs list. Times are Unix milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct RunSummary {
     /// Id of the run.
     pub id: RunId,

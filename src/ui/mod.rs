@@ -22,6 +22,6 @@ mod transport;
 mod workbench;
 
 pub use page::{
-    Check, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, SettingsPage, Theme,
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, SettingsPage, Theme,
 };
-pub use shell::{Assets, ShellOptions, shell};
+pub use shell::{Assets, ShellOptions, document, shell};

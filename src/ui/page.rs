@@ -3,13 +3,14 @@
 //! Both sides render the same [`PageData`], so the first client render equals the server's. It must not know where the
 //! data came from, and holds nothing that only one side knows (clock, locale, window size).
 
+use crate::domain::FromJson;
 use crate::domain::{ApiError, FileNode, OutputWindow, ProjectState, ProjectSummary};
 use serde::{Deserialize, Serialize};
 
 /// One page with all it shows at first.
 ///
 /// Tagged from outside: an inner tag would make serde buffer the page and compile every type in it twice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum PageData {
     /// `/`: the prompt and the projects.
@@ -34,6 +35,23 @@ pub enum PageData {
         /// Whether it may change.
         live: bool,
     },
+}
+
+impl PageData {
+    /// The document's title.
+    pub fn title(&self) -> String {
+        let name = match self {
+            Self::Home { .. } => return "Sandcastle".to_owned(),
+            Self::Project(page) => page.state.name.clone(),
+            Self::Runs { title, .. } => title.clone(),
+        };
+        format!("{name} · Sandcastle")
+    }
+}
+
+/// A page that is only read: the server draws it, and the browser loads no WebAssembly for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
     /// `/settings`: what this server is set to.
     Settings(Box<SettingsPage>),
     /// `/login`: asks for the access token.
@@ -50,24 +68,20 @@ pub enum PageData {
     },
 }
 
-impl PageData {
+impl Document {
     /// The document's title.
-    pub fn title(&self) -> String {
-        let name = match self {
-            Self::Home { .. } => return "Sandcastle".to_owned(),
-            Self::Project(page) => page.state.name.clone(),
-            Self::Runs { title, .. } => title.clone(),
-            Self::Settings(_) => "Settings".to_owned(),
-            Self::Login { .. } => "Sign in".to_owned(),
-            Self::Error { status: 404, .. } => "Not found".to_owned(),
-            Self::Error { .. } => "Something went wrong".to_owned(),
-        };
-        format!("{name} · Sandcastle")
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "Settings · Sandcastle",
+            Self::Login { .. } => "Sign in · Sandcastle",
+            Self::Error { status: 404, .. } => "Not found · Sandcastle",
+            Self::Error { .. } => "Something went wrong · Sandcastle",
+        }
     }
 }
 
 /// What the workbench shows at first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectPage {
     /// The fold of the project's log; the event stream goes on after its `seq`.
     pub state: ProjectState,
@@ -86,7 +100,7 @@ pub struct ProjectPage {
 }
 
 /// A model in a picker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct ModelOption {
     /// The id sent to the provider.
     pub id: String,
@@ -98,7 +112,7 @@ pub struct ModelOption {
 }
 
 /// A sample prompt: choosing it submits it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Sample {
     /// A few words.
     pub title: String,
@@ -109,7 +123,7 @@ pub struct Sample {
 }
 
 /// A file as Code shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct FileView {
     /// Path relative to the workspace.
     pub path: String,
@@ -122,7 +136,7 @@ pub struct FileView {
 }
 
 /// The content of a [`FileView`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum FileBody {
     /// Text, one entry a line; no entry for an empty file.
@@ -139,7 +153,7 @@ pub enum FileBody {
 }
 
 /// What `/settings` shows: facts, no secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsPage {
     /// Version of this server.
     pub version: String,
@@ -158,7 +172,7 @@ pub struct SettingsPage {
 }
 
 /// One line of the doctor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -169,7 +183,7 @@ pub struct Check {
 }
 
 /// The four panes of the work side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Pane {
     /// The running app.
@@ -209,7 +223,7 @@ impl Pane {
 }
 
 /// Sizes of the workbench and the pane last chosen, remembered in a cookie so that the server renders them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Layout {
     /// Width of the chat in CSS pixels.
     pub chat: u16,
@@ -253,7 +267,7 @@ impl Layout {
 }
 
 /// Light, dark, or as the system is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Theme {
     /// As the system is set.
@@ -275,6 +289,33 @@ impl Theme {
             "light" => Self::Light,
             "dark" => Self::Dark,
             _ => Self::System,
+        }
+    }
+
+    /// What the theme button turns to next.
+    pub fn next(self) -> Self {
+        match self {
+            Self::System => Self::Light,
+            Self::Light => Self::Dark,
+            Self::Dark => Self::System,
+        }
+    }
+
+    /// The theme in words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::System => "Theme: as the system",
+            Self::Light => "Theme: light",
+            Self::Dark => "Theme: dark",
+        }
+    }
+
+    /// Its icon.
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::System => "theme",
+            Self::Light => "sun",
+            Self::Dark => "moon",
         }
     }
 

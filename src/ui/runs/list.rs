@@ -2,7 +2,7 @@
 
 use super::{RunTook, Status};
 use crate::domain::{Change, RunSummary};
-use crate::ui::kit::{Ago, Empty};
+use crate::ui::kit::{Ago, Empty, live, memo};
 use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
 
@@ -10,9 +10,8 @@ use leptos::prelude::*;
 #[component]
 pub fn ProjectRuns() -> impl IntoView {
     let store = Workbench::here().store;
-    let runs = Memo::new(move |_| {
-        store.read(Change::Runs, |state| state.runs.iter().rev().cloned().collect::<Vec<RunSummary>>())
-    });
+    let runs =
+        memo(move || store.read(Change::Runs, |state| state.runs.iter().rev().cloned().collect::<Vec<RunSummary>>()));
     view! {
         <div class="runs-pane">
             <RunTable
@@ -35,10 +34,10 @@ fn RunTable(
     /// And why.
     hint: &'static str,
 ) -> impl IntoView {
-    let empty = Memo::new(move |_| runs.with(Vec::is_empty));
+    let empty = memo(move || runs.with(Vec::is_empty));
     view! {
-        {move || empty.get().then(|| view! { <Empty icon="runs" title=none text=hint /> })}
-        <table class="runs" hidden=move || empty.get()>
+        {live::view(move || empty.get().then(|| view! { <Empty icon="runs" title=none text=hint /> }))}
+        <table class="runs" hidden=live::flag(move || empty.get())>
             <thead>
                 <tr>
                     <th scope="col">"Task"</th>
@@ -49,9 +48,11 @@ fn RunTable(
                 </tr>
             </thead>
             <tbody>
-                <For each=move || runs.get() key=|run| (run.id.clone(), run.status, run.attempt, run.finished_at) let:run>
-                    <RunRow run />
-                </For>
+                {live::each(
+                    move || runs.get(),
+                    |run| format!("{} {:?} {} {:?}", run.id, run.status, run.attempt, run.finished_at),
+                    |run| view! { <RunRow run /> },
+                )}
             </tbody>
         </table>
     }

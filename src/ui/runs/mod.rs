@@ -1,15 +1,15 @@
 //! Task runs: of one project in the workbench, and the live frame around the dashboard that the server draws.
 
+mod frame;
 mod list;
-mod live;
 
+pub use frame::RunsPage;
 pub use list::ProjectRuns;
-pub use live::RunsPage;
 
 use super::run_words::{tone, words};
 
 use crate::domain::{RunStatus, RunSummary};
-use crate::ui::kit::{duration, use_now};
+use crate::ui::kit::{duration, live, use_now};
 use leptos::prelude::*;
 
 /// A status as a pill.
@@ -36,5 +36,5 @@ fn RunTook(run: RunSummary) -> impl IntoView {
         };
         Some(duration(ms))
     };
-    view! { <span>{took}</span> }.into_any()
+    view! { <span>{live::text(move || took().unwrap_or_default())}</span> }.into_any()
 }

@@ -6,7 +6,7 @@
 
 use crate::server_fns::runs_part;
 use crate::ui::browser;
-use crate::ui::kit::TopBar;
+use crate::ui::kit::{TopBar, effect, live as changing, on};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos::wasm_bindgen::{JsCast, closure::Closure};
@@ -25,7 +25,7 @@ pub fn RunsPage(
     live: bool,
 ) -> impl IntoView {
     let content = RwSignal::new(html);
-    Effect::new(move |_| {
+    effect(move || {
         window_event_listener(leptos::ev::keydown, |event| {
             let writes = event.target().and_then(|target| target.dyn_into::<Element>().ok());
             let writes = writes.is_some_and(|element| element.matches("input, textarea, select").unwrap_or(false));
@@ -46,7 +46,7 @@ pub fn RunsPage(
     };
     view! {
         <TopBar />
-        <main class="page wide" inner_html=content on:click=copy></main>
+        <main class="page wide" inner_html=changing::text(move || content.get()) on:click=on(copy)></main>
     }
     .into_any()
 }
