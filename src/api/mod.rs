@@ -20,6 +20,7 @@ mod runs_live;
 mod sandboxes;
 mod site;
 mod sse;
+mod trigger;
 
 pub use openapi::DOCUMENT as OPENAPI;
 pub use router::{program_paths, router};

@@ -3,7 +3,7 @@
 use super::error::Failure;
 use super::{
     AppState, dashboard, guard, metrics, models, observe, openapi, pages, preview, projects, runs, runs_live,
-    sandboxes, site, sse,
+    sandboxes, site, sse, trigger,
 };
 use crate::domain::ApiError;
 use crate::server_fns::Backend;
@@ -72,7 +72,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
 
 /// The whole server. Layers below are listed from the innermost out: a request meets the last one first.
 pub fn router(app: AppState) -> Router {
-    let routes = program_routes().into_iter().chain(page_routes());
+    let routes = program_routes().into_iter().chain(page_routes()).chain(trigger::routes());
     routes
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(site::file_or_not_found)

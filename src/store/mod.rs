@@ -98,6 +98,19 @@ impl Store {
         &self.keys
     }
 
+    /// A key of the server's own, 32 random bytes made when it is first asked for.
+    pub async fn secret(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let mut fresh = vec![0; 32];
+        getrandom::fill(&mut fresh).map_err(|error| StoreError::Database(format!("no random bytes: {error}")))?;
+        sqlx::query("INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(name)
+            .bind(fresh)
+            .execute(&self.db.writer)
+            .await?;
+        let row = sqlx::query("SELECT value FROM secrets WHERE name = ?").bind(name).fetch_one(&self.db.reader).await?;
+        Ok(sqlx::Row::try_get(&row, "value")?)
+    }
+
     /// Whether the database answers and can be written, for readiness checks.
     pub async fn check(&self) -> Result<(), StoreError> {
         let transaction = self.db.writer.begin_with("BEGIN IMMEDIATE").await?;

@@ -46,6 +46,15 @@ pub struct Workflow {
     inner: Arc<Inner>,
 }
 
+/// What came of a submit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The run.
+    pub run: RunId,
+    /// Whether it was submitted earlier with the same idempotency key.
+    pub found: bool,
+}
+
 type Outcome = Result<Value, ApiError>;
 
 struct Inner {
@@ -113,9 +122,22 @@ impl Workflow {
         Ok(())
     }
 
+    /// Whether a payload fits a task, as its runs would find out.
+    pub fn check(&self, task: &str, payload: &Value) -> Result<(), ApiError> {
+        match self.task(task) {
+            Some(known) => known.check(payload),
+            None => Err(WorkflowError::UnknownTask(task.to_owned()).into()),
+        }
+    }
+
     /// Records a run and hands it to the engine. With an idempotency key that was used before for the same task, the
     /// earlier run is returned and nothing is started.
     pub async fn submit(&self, request: RunRequest) -> Result<RunId, WorkflowError> {
+        Ok(self.submit_once(request).await?.run)
+    }
+
+    /// The same, and whether an earlier run was found.
+    pub async fn submit_once(&self, request: RunRequest) -> Result<Submitted, WorkflowError> {
         let run = self.record(request)?;
         let workflow = self.clone();
         // A caller that goes away between the two steps must not leave a run that nobody executes.
@@ -125,12 +147,12 @@ impl Workflow {
             match workflow.inner.runs.insert(run.clone()).await {
                 Ok(()) => {
                     workflow.inner.engine.enqueue(run, workflow.clone());
-                    Ok(id)
+                    Ok(Submitted { run: id, found: false })
                 }
                 Err(error) => {
                     workflow.forget(&id);
                     match error {
-                        StoreError::Duplicate(earlier) => Ok(earlier),
+                        StoreError::Duplicate(earlier) => Ok(Submitted { run: earlier, found: true }),
                         error => Err(error.into()),
                     }
                 }

@@ -26,7 +26,7 @@ pub use bulk::{BULK_MAX, BulkAction, BulkReport};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineHealth};
 pub use error::{TaskError, WorkflowError};
-pub use facade::{Workflow, WorkflowOptions};
+pub use facade::{Submitted, Workflow, WorkflowOptions};
 pub use figures::{BUCKETS_MS, Figures, Histogram};
 pub use replay::Replay;
 pub use request::RunRequest;

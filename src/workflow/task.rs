@@ -74,7 +74,12 @@ impl TaskContext {
 pub(super) trait AnyTask: Send + Sync {
     fn retry(&self) -> RetryPolicy;
     fn in_sandbox(&self) -> bool;
+    fn check(&self, payload: &Value) -> Result<(), ApiError>;
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError>;
+}
+
+fn misfit(task: &str, error: &serde_json::Error) -> ApiError {
+    ApiError::invalid(format!("the payload does not fit the task {task}: {error}"))
 }
 
 /// The bridge from [`Task`] to [`AnyTask`].
@@ -90,10 +95,12 @@ impl<T: Task> AnyTask for Erased<T> {
         T::IN_SANDBOX
     }
 
+    fn check(&self, payload: &Value) -> Result<(), ApiError> {
+        <T::Input as serde::Deserialize>::deserialize(payload).map(drop).map_err(|error| misfit(T::NAME, &error))
+    }
+
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError> {
-        let input = serde_json::from_value(payload).map_err(|error| {
-            TaskError::Fatal(ApiError::invalid(format!("the payload does not fit the task {}: {error}", T::NAME)))
-        })?;
+        let input = serde_json::from_value(payload).map_err(|error| TaskError::Fatal(misfit(T::NAME, &error)))?;
         let output = self.0.run(ctx, input).await?;
         serde_json::to_value(output).map_err(|error| {
             tracing::error!(task = T::NAME, %error, "the output cannot be written as JSON");

@@ -22,4 +22,5 @@ mod ssr_pages;
 mod store;
 mod support;
 mod tasks;
+mod trigger_sdk;
 mod workflow;

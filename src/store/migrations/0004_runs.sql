@@ -108,3 +108,9 @@ WHEN NEW.fingerprint IS NOT NULL AND OLD.fingerprint IS NULL BEGIN
     ) ON CONFLICT DO UPDATE SET n = n + 1, last_at = excluded.last_at, last_run = excluded.last_run,
         message = excluded.message;
 END;
+
+-- Keys of the server's own, made when they are first needed.
+CREATE TABLE secrets (
+    name  TEXT PRIMARY KEY NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
