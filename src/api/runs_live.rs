@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub async fn events(State(app): State<AppState>) -> Response {
     let changes = app.services.workflow.store().changes();
     let gauge = app.metrics.streams.enter();
-    let shutdown = app.shutdown.clone();
+    let shutdown = app.shutdown;
     let frames = stream::unfold((changes, gauge, false), move |(mut changes, gauge, spoke)| {
         let shutdown = shutdown.clone();
         async move {

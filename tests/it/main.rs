@@ -11,6 +11,7 @@ mod host_provider;
 mod keys;
 mod layering;
 mod llm;
+mod otlp;
 mod preview;
 mod rest_api;
 mod sandbox_local;

@@ -53,8 +53,8 @@ pub async fn by_tags(
     Query(query): Query<ShapeQuery>,
     reader: Reader,
 ) -> Result<Response, Refusal> {
-    let tags: Vec<String> = query.tags.as_deref().unwrap_or_default().split(',').map(str::to_owned).collect();
-    let tags: Vec<String> = tags.into_iter().filter(|tag| !tag.is_empty()).collect();
+    let listed = query.tags.as_deref().unwrap_or_default().split(',');
+    let tags: Vec<String> = listed.filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
     if tags.is_empty() {
         return Err(Refusal::invalid("Say which tags: ?tags=a,b"));
     }

@@ -156,7 +156,11 @@ impl RunStore {
         let row =
             row.fetch_optional(&mut *transaction).await?.ok_or_else(|| StoreError::not_found("run", id.as_str()))?;
         let mut all: Vec<String> = rows::json(&row, "tags")?.unwrap_or_default();
-        all.extend(tags.iter().filter(|tag| !all.contains(tag)).cloned().collect::<Vec<_>>());
+        for tag in tags {
+            if !all.contains(tag) {
+                all.push(tag.clone());
+            }
+        }
         sqlx::query("UPDATE runs SET tags = ? WHERE id = ?")
             .bind(serde_json::to_string(&all)?)
             .bind(id.as_str())
