@@ -23,5 +23,6 @@ mod ssr_pages;
 mod store;
 mod support;
 mod tasks;
+mod trigger_api;
 mod trigger_sdk;
 mod workflow;
