@@ -47,12 +47,11 @@ impl Task for Nested {
         if depth == json!(0) {
             return Ok(json!({"commandId": "cmd_1", "exitCode": 3}));
         }
-        let child = ctx
-            .step("submit", async {
-                let request = RunRequest { parent: Some(ctx.run.clone()), ..request(0) };
-                Ok(ctx.workflow().submit(request).await.unwrap())
-            })
-            .await?;
+        let submit = Box::pin(ctx.step("submit", async {
+            let request = RunRequest { parent: Some(ctx.run.clone()), ..request(0) };
+            Ok(ctx.workflow().submit(request).await.unwrap())
+        }));
+        let child = submit.await?;
         ctx.wait(&child).await.map_err(TaskError::Fatal)
     }
 }

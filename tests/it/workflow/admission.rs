@@ -10,8 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Barrier, Notify, watch};
 
+/// The inputs of runs in the order they started.
+type Order = Arc<Mutex<Vec<Value>>>;
+
 /// A probe that waits until the gate is open and writes down in which order runs started.
-fn gated() -> (Probe, watch::Sender<bool>, Arc<Mutex<Vec<Value>>>, Arc<Notify>) {
+fn gated() -> (Probe, watch::Sender<bool>, Order, Arc<Notify>) {
     let (gate, order, started) = (watch::Sender::new(false), Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
     let (closed, log, start) = (gate.clone(), Arc::clone(&order), Arc::clone(&started));
     let probe = Probe::new(move |_, input| {
