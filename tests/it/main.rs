@@ -5,6 +5,7 @@
 mod agent;
 mod config;
 mod dashboard;
+mod demo;
 mod egress;
 mod fake_model;
 mod host_provider;

@@ -8,8 +8,10 @@
 use anyhow::{Context, Result, ensure};
 use walrus::{FunctionBuilder, FunctionId, FunctionKind, Module};
 
-/// Parts of symbol names. The first alone is worth a tenth of the download.
-const NEVER_CALLED: [&str; 2] = ["hydrate_async", "hydrate_from_template"];
+/// How the symbol of an async function's body ends before its hash: the function's name and one closure or more.
+const BODY: &str = "hydrate_async28_$u7b$$u7b$closure$u7d$$u7d$";
+/// Digits of the hash that ends a symbol.
+const HASH: usize = 16;
 
 /// Reads compiled wasm with its name section and empties what is never called.
 pub fn snip(wasm: &[u8]) -> Result<Vec<u8>> {
@@ -17,10 +19,7 @@ pub fn snip(wasm: &[u8]) -> Result<Vec<u8>> {
     let unused: Vec<FunctionId> = module
         .funcs
         .iter_local()
-        .filter(|(id, _)| {
-            let name = module.funcs.get(*id).name.as_deref().unwrap_or_default();
-            NEVER_CALLED.iter().any(|part| name.contains(part))
-        })
+        .filter(|(id, _)| is_never_called(module.funcs.get(*id).name.as_deref().unwrap_or_default()))
         .map(|(id, _)| id)
         .collect();
     // A build without names would ship everything, silently.
@@ -31,6 +30,15 @@ pub fn snip(wasm: &[u8]) -> Result<Vec<u8>> {
     Ok(module.emit_wasm())
 }
 
+/// Whether a symbol names the body of a late hydration. Nothing else of its names is taken: the compiler folds functions
+/// of the same code into one, under any of their names, and drop glue or a constructor of one type may serve another.
+fn is_never_called(symbol: &str) -> bool {
+    let Some(at) = symbol.find(BODY) else { return false };
+    let rest = symbol.get(at + BODY.len()..).unwrap_or_default();
+    let rest = rest.trim_start_matches(BODY.trim_start_matches("hydrate_async"));
+    rest.strip_prefix("17h").and_then(|hash| hash.strip_suffix('E')).is_some_and(|hash| hash.len() == HASH)
+}
+
 fn empty(module: &mut Module, id: FunctionId) {
     let (params, results) = module.types.params_results(module.funcs.get(id).ty());
     let (params, results) = (params.to_vec(), results.to_vec());
@@ -38,4 +46,20 @@ fn empty(module: &mut Module, id: FunctionId) {
     builder.func_body().unreachable();
     let args = params.into_iter().map(|kind| module.locals.add(kind)).collect();
     module.funcs.get_mut(id).kind = FunctionKind::Local(builder.local_func(args));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_never_called;
+
+    #[test]
+    fn bodies_of_late_hydration_are_taken_and_what_may_be_shared_is_left() {
+        let body = "_ZN3foo13hydrate_async28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE";
+        let inner =
+            "_ZN3foo13hydrate_async28_$u7b$$u7b$closure$u7d$$u7d$28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE";
+        let outer = "_ZN3foo13hydrate_async17h0123456789abcdefE";
+        let glue =
+            "_ZN4core3ptr99drop_in_place$LT$foo..hydrate_async..$u7b$$u7b$closure$u7d$$u7d$$GT$17h0123456789abcdefE";
+        assert_eq!([body, inner, outer, glue].map(is_never_called), [true, true, false, false]);
+    }
 }
