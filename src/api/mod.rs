@@ -4,11 +4,13 @@
 //! each handler checks its input and makes one call on the services.
 
 mod backend;
+mod dashboard;
 mod error;
 mod guard;
 mod history;
 mod metrics;
 mod models;
+mod network;
 mod observe;
 mod openapi;
 mod pages;
@@ -17,9 +19,11 @@ mod preview;
 mod projects;
 mod router;
 mod runs;
+mod runs_live;
 mod sandboxes;
 mod site;
 mod sse;
+mod trigger;
 
 pub use openapi::DOCUMENT as OPENAPI;
 pub use router::{program_paths, router};

@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod keys;
 mod run;
 mod serve;
 
@@ -47,6 +48,8 @@ enum Command {
     Run(run::RunArgs),
     /// Answer a set of prompts with one or more models and check the apps
     Bench(bench::BenchArgs),
+    /// Make, list and revoke keys for programs
+    Keys(keys::KeysArgs),
 }
 
 /// Runs the command. Its failure is one line on stderr and exit status 1.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
                 Command::Doctor => doctor::doctor(config).await,
                 Command::Run(args) => run::run(config, args).await,
                 Command::Bench(args) => bench::bench(config, args).await,
+                Command::Keys(args) => keys::keys(&config, args).await,
             }
         })
     });
@@ -84,6 +88,12 @@ impl From<ConfigError> for Failed {
 
 impl From<crate::boot::BootError> for Failed {
     fn from(error: crate::boot::BootError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for Failed {
+    fn from(error: crate::store::StoreError) -> Self {
         Self(error.to_string())
     }
 }

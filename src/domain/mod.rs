@@ -11,10 +11,12 @@ mod files;
 mod ids;
 pub mod json;
 mod logs;
+mod network;
 mod run;
 mod state;
 #[cfg(test)]
 mod state_tests;
+mod time;
 mod turns;
 mod wire;
 
@@ -28,8 +30,10 @@ pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
-pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
+pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
+pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
 pub use state::{
     Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,
     ToolState, TurnView,
 };
+pub use time::{parse_rfc3339, rfc3339, rfc3339_nanos};

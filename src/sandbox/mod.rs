@@ -17,6 +17,7 @@ mod files;
 mod history;
 mod life;
 pub mod local;
+mod network;
 mod output;
 pub mod preview;
 mod probe;

@@ -7,11 +7,12 @@ mod app;
 pub mod browser;
 mod chat;
 mod code;
-mod kit;
+pub(crate) mod kit;
 mod logs;
 mod page;
 mod pages;
 mod preview;
+pub(crate) mod run_words;
 mod runs;
 mod shell;
 mod store;
@@ -22,7 +23,6 @@ mod workbench;
 
 pub use kit::money;
 pub use page::{
-    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample,
-    SettingsPage, Theme,
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, SettingsPage, Theme,
 };
 pub use shell::{Assets, ShellOptions, document, shell};

@@ -31,6 +31,7 @@ impl MakeCheckpoint {
 #[async_trait]
 impl Task for MakeCheckpoint {
     const NAME: &'static str = "checkpoint";
+    const IN_SANDBOX: bool = true;
     type Input = MakeCheckpointInput;
     type Output = Checkpoint;
 
@@ -64,6 +65,7 @@ impl RestoreCheckpoint {
 #[async_trait]
 impl Task for RestoreCheckpoint {
     const NAME: &'static str = "restoreCheckpoint";
+    const IN_SANDBOX: bool = true;
     type Input = RestoreCheckpointInput;
     type Output = Checkpoint;
 

@@ -53,6 +53,7 @@ impl FetchPage {
 #[async_trait]
 impl Task for FetchPage {
     const NAME: &'static str = "fetchPage";
+    const IN_SANDBOX: bool = true;
     type Input = FetchPageInput;
     type Output = FetchPageOutput;
 

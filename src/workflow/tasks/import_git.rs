@@ -35,6 +35,7 @@ impl ImportGit {
 #[async_trait]
 impl Task for ImportGit {
     const NAME: &'static str = "importGit";
+    const IN_SANDBOX: bool = true;
     type Input = ImportGitInput;
     type Output = Checkpoint;
 

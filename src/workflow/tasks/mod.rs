@@ -4,6 +4,7 @@
 //! Only failures of the infrastructure are tried again. A command that exits with 1 has run; that is a result.
 
 mod checkpoint;
+pub mod compat;
 mod create_sandbox;
 mod edit_file;
 mod fetch_page;
@@ -60,6 +61,7 @@ pub fn register(workflow: &Workflow, service: &Service, events: &EventLog) {
     workflow.register(ReadLogs::new(service.clone(), events.clone()));
     workflow.register(GetSandboxUrl::new(service.clone()));
     workflow.register(GetSandboxStatus::new(service.clone()));
+    compat::register(workflow, service, events);
 }
 
 impl From<SandboxError> for TaskError {

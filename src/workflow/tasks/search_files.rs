@@ -32,6 +32,7 @@ impl SearchFiles {
 #[async_trait]
 impl Task for SearchFiles {
     const NAME: &'static str = "searchFiles";
+    const IN_SANDBOX: bool = true;
     type Input = SearchFilesInput;
     type Output = Found;
 

@@ -103,6 +103,7 @@ impl SelfCheck {
 #[async_trait]
 impl Task for SelfCheck {
     const NAME: &'static str = "selfCheck";
+    const IN_SANDBOX: bool = true;
     type Input = SelfCheckInput;
     type Output = SelfCheckOutput;
 

@@ -88,6 +88,7 @@ fn installs(tree: &[FileNode]) -> Vec<(String, &'static str)> {
 #[async_trait]
 impl Task for StartFork {
     const NAME: &'static str = "startFork";
+    const IN_SANDBOX: bool = true;
     type Input = StartForkInput;
     type Output = StartForkOutput;
 

@@ -153,9 +153,9 @@ fn assets(project: &Project) -> Result<u64> {
     Ok(total)
 }
 
-/// Sandboxes and the agent, from inside the process that holds them.
+/// Sandboxes, the task engine and the agent, from inside the process they are part of.
 fn in_process(project: &Project, table: &mut Table) -> Result<()> {
-    for bench in ["sandbox", "agent"] {
+    for bench in ["sandbox", "workflow", "agent"] {
         let mut cargo = process::cargo(&project.root);
         cargo.args(["bench", "--quiet", "--package", NAME, "--features", "ssr", "--bench", bench]);
         cargo.env("SANDCASTLE_INIT", project.bin_dir(Mode::Release).join(crate::project::INIT));
