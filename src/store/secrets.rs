@@ -45,7 +45,7 @@ impl Secrets {
     /// Sets a project's secret; commands see it as an environment variable.
     pub async fn set(&self, project: &ProjectId, name: &str, value: &Secret) -> Result<(), StoreError> {
         let sealed = self.vault.seal(&format!("{project}/{name}"), value.expose())?;
-        sqlx::query("INSERT OR REPLACE INTO secrets (project, name, sealed) VALUES (?, ?, ?)")
+        sqlx::query("INSERT OR REPLACE INTO project_secrets (project, name, sealed) VALUES (?, ?, ?)")
             .bind(project.as_str())
             .bind(name)
             .bind(sealed)
@@ -57,14 +57,14 @@ impl Secrets {
     /// Forgets a secret.
     pub async fn remove(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
         let delete =
-            sqlx::query("DELETE FROM secrets WHERE project = ? AND name = ?").bind(project.as_str()).bind(name);
+            sqlx::query("DELETE FROM project_secrets WHERE project = ? AND name = ?").bind(project.as_str()).bind(name);
         delete.execute(&self.db.writer).await?;
         Ok(())
     }
 
     /// A project's secrets by name, for the environment of its commands and to keep them out of what models read.
     pub async fn of(&self, project: &ProjectId) -> Result<BTreeMap<String, Secret>, StoreError> {
-        let rows = sqlx::query("SELECT name, sealed FROM secrets WHERE project = ? ORDER BY name")
+        let rows = sqlx::query("SELECT name, sealed FROM project_secrets WHERE project = ? ORDER BY name")
             .bind(project.as_str())
             .fetch_all(&self.db.reader)
             .await?;

@@ -1,6 +1,6 @@
 -- Sealed values are nonce and ciphertext; the key is in a file of its own beside the database.
 
-CREATE TABLE secrets (
+CREATE TABLE project_secrets (
     project TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
     name    TEXT NOT NULL,
     sealed  BLOB NOT NULL,
