@@ -88,7 +88,7 @@ async fn the_python_dashboard_is_served_and_turns_dark_when_asked() {
     let id = demo.ask("Build a sales dashboard in Python").await;
     let state = demo.settled(&id).await;
     let light = demo.preview(&state).await;
-    demo.app.services().send_message(id.clone(), "Make it dark".to_owned(), None).await.unwrap();
+    demo.app.services().send_message(&id, "Make it dark", None).await.unwrap();
     let state = demo.settled(&id).await;
     assert_eq!(state.messages.last().unwrap().outcome, Some(TurnOutcome::Completed));
     assert_ne!(demo.preview(&state).await, light);

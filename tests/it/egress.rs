@@ -248,14 +248,16 @@ async fn the_policy_is_read_and_set_over_rest() {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::new();
     let put = async |body: &str| {
-        let sent = http.put(&url).header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
+        let sent =
+            http.put(&url).header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
         (sent.status().as_u16(), sent.json::<serde_json::Value>().await.unwrap())
     };
     let (status, view) = put(r#"{"mode": "allowlist", "allow": ["example.com"]}"#).await;
     assert_eq!((status, &view["policy"]["mode"]), (200, &"allowlist".into()), "{view}");
     let got: serde_json::Value = http.get(&url).send().await.unwrap().json().await.unwrap();
     assert_eq!(got, view);
-    for body in [r#"{"mode": "everything"}"#, r#"{"mode": "off", "allow": ["no name"]}"#, "[]", r#"{"allow": []}"#, "{"] {
+    for body in [r#"{"mode": "everything"}"#, r#"{"mode": "off", "allow": ["no name"]}"#, "[]", r#"{"allow": []}"#, "{"]
+    {
         let (status, error) = put(body).await;
         assert_eq!((status, &error["code"]), (400, &"invalid_input".into()), "{body}: {error}");
     }
