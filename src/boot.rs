@@ -7,6 +7,7 @@ use crate::api::{AppState, router};
 use crate::config::{Config, ServerConfig};
 use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
+use crate::otlp::Exporter;
 use crate::sandbox::egress::Egress;
 use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
@@ -68,6 +69,7 @@ pub struct App {
     demo: DemoServer,
     preview: PreviewProxy,
     egress: Option<Egress>,
+    exporter: Option<Exporter>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     server: JoinHandle<()>,
@@ -94,12 +96,14 @@ impl App {
         let addr = listener.local_addr().map_err(|reason| BootError::Address { addr: config.server.addr, reason })?;
         config.server.addr = addr;
         let config = Arc::new(config);
+        let config_otlp = config.otlp.clone();
         let (store, host_tools) =
             tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
         let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
         let services = services(config, store, provider, &demo, host_tools);
         services.sandbox.boot().await?;
+        let exporter = config_otlp.and_then(|otlp| Exporter::start(otlp, &services.workflow));
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
 
@@ -107,7 +111,7 @@ impl App {
         let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());
         let state = AppState::new(services.clone(), preview.clone(), shutdown.clone(), tasks.clone());
         let server = tokio::spawn(serve(listener, state, shutdown.clone()));
-        Ok(Self { services, addr, demo, preview, egress, shutdown, tasks, server })
+        Ok(Self { services, addr, demo, preview, egress, exporter, shutdown, tasks, server })
     }
 
     /// The parts.
@@ -133,12 +137,15 @@ impl App {
     /// Ends streams, finishes what is being answered, leaves runs resumable, puts sandboxes to sleep and closes the
     /// store; at most ten seconds.
     pub async fn stop(self) {
-        let Self { services, demo, preview, egress, shutdown, tasks, server, .. } = self;
+        let Self { services, demo, preview, egress, exporter, shutdown, tasks, server, .. } = self;
         shutdown.cancel();
         tasks.close();
         let abort = server.abort_handle();
         let orderly = async {
             services.workflow.shutdown(RUNS_GRACE).await;
+            if let Some(exporter) = exporter {
+                exporter.shutdown().await;
+            }
             services.sandbox.shutdown().await;
             preview.shutdown().await;
             if let Some(egress) = &egress {

@@ -3,12 +3,11 @@
 use crate::fixtures;
 use async_trait::async_trait;
 use sandcastle::domain::{
-    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState, RunDetail,
-    RunId, RunSummary,
+    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
 };
 use sandcastle::render::{highlight, language_of};
 use sandcastle::server_fns::Backend;
-use sandcastle::ui::{FileBody, FileView, RunsQuery};
+use sandcastle::ui::{FileBody, FileView};
 
 /// Answers from fixtures; what changes something is refused with words.
 pub struct Fixture;
@@ -66,16 +65,7 @@ impl Backend for Fixture {
     async fn allow_destination(&self, _project: ProjectId, _target: String) -> Result<(), ApiError> {
         refused()
     }
-    async fn list_runs(&self, _query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-        Ok(fixtures::runs())
-    }
-    async fn get_run(&self, _run: RunId) -> Result<RunDetail, ApiError> {
-        Ok(fixtures::run(false))
-    }
-    async fn cancel_run(&self, _run: RunId) -> Result<(), ApiError> {
-        refused()
-    }
-    async fn replay_run(&self, _run: RunId) -> Result<RunId, ApiError> {
+    async fn runs_part(&self, _path: String) -> Result<String, ApiError> {
         refused()
     }
 }

@@ -2,13 +2,11 @@
 
 use crate::domain::{
     ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId, ProjectState,
-    RunDetail, RunId, RunSummary,
 };
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
 use crate::services::Services;
-use crate::ui::{FileBody, FileView, RunsQuery};
-use crate::workflow::RunFilter;
+use crate::ui::{FileBody, FileView};
 use async_trait::async_trait;
 
 /// Output in one answer, in bytes.
@@ -113,20 +111,7 @@ impl Backend for Services {
         Ok(())
     }
 
-    async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-        let RunsQuery { project, status, task } = query;
-        Ok(self.workflow.list(RunFilter { project, status, task, ..RunFilter::default() }).await?)
-    }
-
-    async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError> {
-        Ok(self.workflow.get(&run).await?)
-    }
-
-    async fn cancel_run(&self, run: RunId) -> Result<(), ApiError> {
-        Ok(self.workflow.cancel(&run).await?)
-    }
-
-    async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError> {
-        Ok(self.workflow.replay(&run).await?)
+    async fn runs_part(&self, path: String) -> Result<String, ApiError> {
+        Ok(super::dashboard::part(self, &path).await?.html)
     }
 }

@@ -3,6 +3,7 @@
 //! Owns argument names and what is printed. Each command starts the same [`crate::boot::App`] as the tests do.
 
 mod doctor;
+mod keys;
 mod run;
 mod serve;
 
@@ -44,6 +45,8 @@ enum Command {
     Doctor,
     /// Answer one prompt without a browser, then exit
     Run(run::RunArgs),
+    /// Make, list and revoke keys for programs
+    Keys(keys::KeysArgs),
 }
 
 /// Runs the command. Its failure is one line on stderr and exit status 1.
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
                 Command::Serve => serve::serve(config).await,
                 Command::Doctor => doctor::doctor(config).await,
                 Command::Run(args) => run::run(config, args).await,
+                Command::Keys(args) => keys::keys(&config, args).await,
             }
         })
     });
@@ -80,6 +84,12 @@ impl From<ConfigError> for Failed {
 
 impl From<crate::boot::BootError> for Failed {
     fn from(error: crate::boot::BootError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for Failed {
+    fn from(error: crate::store::StoreError) -> Self {
         Self(error.to_string())
     }
 }

@@ -24,6 +24,19 @@ pub struct Config {
     pub agent: AgentConfig,
     /// Sandboxes.
     pub sandbox: SandboxConfig,
+    /// Where traces are sent; nowhere by default.
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// Export of traces over OTLP/HTTP, by the names that OpenTelemetry gives its settings.
+#[derive(Clone, Debug)]
+pub struct OtlpConfig {
+    /// The whole address that traces are posted to.
+    pub endpoint: String,
+    /// Headers of each request, for instance a collector's key.
+    pub headers: Vec<(String, Secret)>,
+    /// The service's name in traces.
+    pub service: String,
 }
 
 impl Config {
@@ -47,6 +60,7 @@ impl Config {
             },
             agent: AgentConfig { max_steps: 40 },
             sandbox: SandboxConfig::default(),
+            otlp: None,
         }
     }
 }

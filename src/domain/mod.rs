@@ -15,6 +15,7 @@ mod run;
 mod state;
 #[cfg(test)]
 mod state_tests;
+mod time;
 mod wire;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
@@ -25,8 +26,9 @@ pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId
 pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
 pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
-pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
+pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
 pub use state::{
     Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,
     ToolState, TurnView,
 };
+pub use time::{parse_rfc3339, rfc3339, rfc3339_nanos};

@@ -45,6 +45,9 @@ pub enum StoreError {
          --data-dir."
     )]
     Newer,
+    /// What was asked for makes no sense as given.
+    #[error("{0}")]
+    Invalid(String),
     /// The disk is full.
     #[error("the disk with the data folder is full. Free some space and try again.")]
     Full,
@@ -119,6 +122,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::NotFound { .. } => ErrorCode::NotFound,
+            StoreError::Invalid(_) => ErrorCode::InvalidInput,
             StoreError::NotWritable { .. } | StoreError::Full => ErrorCode::Storage,
             StoreError::Locked { .. } | StoreError::Duplicate(_) => ErrorCode::Conflict,
             StoreError::Closed => ErrorCode::Cancelled,

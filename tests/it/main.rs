@@ -4,12 +4,15 @@
 
 mod agent;
 mod config;
+mod dashboard;
 mod demo;
 mod egress;
 mod fake_model;
 mod host_provider;
+mod keys;
 mod layering;
 mod llm;
+mod otlp;
 mod preview;
 mod rest_api;
 mod sandbox_local;
@@ -21,4 +24,6 @@ mod ssr_pages;
 mod store;
 mod support;
 mod tasks;
+mod trigger_api;
+mod trigger_sdk;
 mod workflow;
