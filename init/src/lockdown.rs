@@ -8,11 +8,20 @@ use landlock::{
     RulesetStatus, Scope,
 };
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where commands may write, as far as the mounts let them.
 const WRITABLE: [&str; 5] = ["/tmp", "/dev", "/proc", "/home/user", "/var/user"];
 /// One step below interactive programs of the host.
 const NICE: i32 = 5;
+
+/// What commands get; init keeps its own limit, which also bounds the descriptors it may have on their way.
+static OPEN_FILES: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Limits the open files of this process, which is about to become a command.
+pub fn limit_open_files() -> io::Result<()> {
+    limit(libc::RLIMIT_NOFILE, OPEN_FILES.load(Ordering::Relaxed))
+}
 
 /// Locks this process and all its future children down. Returns whether Landlock is fully in force.
 pub fn apply(setup: &Setup) -> Result<bool, Refusal> {
@@ -33,7 +42,7 @@ fn control(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
 fn limits(setup: &Setup) -> io::Result<()> {
     limit(libc::RLIMIT_CORE, 0)?;
     limit(libc::RLIMIT_NPROC, setup.processes)?;
-    limit(libc::RLIMIT_NOFILE, setup.open_files)?;
+    OPEN_FILES.store(setup.open_files, Ordering::Relaxed);
     limit(libc::RLIMIT_FSIZE, setup.file_bytes)?;
     if setup.data_bytes > 0 {
         limit(libc::RLIMIT_DATA, setup.data_bytes)?;

@@ -2,6 +2,7 @@
 //!
 //! A shim per command makes "all that this command started" a plain subtree of processes, daemons included.
 
+use crate::lockdown;
 use crate::sys::{self, c_string, check};
 use crate::wire::{Event, Text, Wire};
 use std::ffi::CString;
@@ -137,7 +138,7 @@ fn execute(command: &Command) -> (u8, i32) {
                 return (b's', errno());
             }
         }
-        if sys::close_from(3, true).is_err() || block_signals(false).is_err() {
+        if sys::close_from(3, true).is_err() || block_signals(false).is_err() || lockdown::limit_open_files().is_err() {
             return (b's', errno());
         }
         // Rust ignores it in every program; commands expect to die of it.
