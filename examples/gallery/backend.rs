@@ -2,7 +2,9 @@
 
 use crate::fixtures;
 use async_trait::async_trait;
-use sandcastle::domain::{ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, ProjectId, ProjectState};
+use sandcastle::domain::{
+    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+};
 use sandcastle::render::{highlight, language_of};
 use sandcastle::server_fns::Backend;
 use sandcastle::ui::{FileBody, FileView};
@@ -56,6 +58,12 @@ impl Backend for Fixture {
     }
     async fn command_output(&self, _p: ProjectId, _c: CommandId, _from: Option<u64>) -> Result<LogSlice, ApiError> {
         Ok(LogSlice { start: 0, end: 24, total: 24, text: "kept from an earlier day".to_owned() })
+    }
+    async fn set_network_mode(&self, _project: ProjectId, _mode: NetworkMode) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn allow_destination(&self, _project: ProjectId, _target: String) -> Result<(), ApiError> {
+        refused()
     }
     async fn runs_part(&self, _path: String) -> Result<String, ApiError> {
         refused()

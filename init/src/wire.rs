@@ -4,7 +4,7 @@
 //! not know sockets or processes. Every decoder checks every length, because the server treats init as hostile.
 
 /// Bumped with every change of a message, so that a server and a stale init binary refuse each other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest packet, in bytes. The kernel's default socket buffer holds it.
 pub const MAX_MESSAGE: usize = 160 * 1024;
 /// The most file descriptors one packet carries.
@@ -217,6 +217,8 @@ wire_struct! {
         tmp_bytes: u64,
         /// Processes and threads, counted in the sandbox's own user namespace.
         processes: u64,
+        /// Files one process may have open.
+        open_files: u64,
         /// The largest file in bytes.
         file_bytes: u64,
         /// Data of one process in bytes; 0 where a control group limits memory.
@@ -237,6 +239,8 @@ wire_enum! {
         4 Usage { id: u32 },
         /// Kills every command with all it started; init stays.
         5 KillAll { },
+        /// Asks which process holds the TCP socket with this local and this remote port.
+        20 Owner { id: u32, local: u16, remote: u16 },
     }
 }
 
@@ -259,8 +263,10 @@ wire_enum! {
         7 Gone { id: u32 },
         /// Sockets, the IPv4 ones first.
         8 Sockets { id: u32 },
-        /// What the sandbox uses.
-        9 Usage { id: u32, memory: u64, processes: u64, cpu_ms: u64 },
+        /// What the sandbox uses, and the process that has the most memory.
+        9 Usage { id: u32, memory: u64, processes: u64, cpu_ms: u64, largest: Text },
+        /// The program that holds the socket asked for; empty if none was found.
+        20 Owner { id: u32, program: Text },
     }
 }
 

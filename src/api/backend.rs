@@ -1,6 +1,8 @@
 //! What the interface's calls do: the services behind the server functions' one trait.
 
-use crate::domain::{ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, ProjectId, ProjectState};
+use crate::domain::{
+    ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId, ProjectState,
+};
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
 use crate::services::Services;
@@ -96,6 +98,17 @@ impl Backend for Services {
     ) -> Result<LogSlice, ApiError> {
         let from = from.map_or(LogFrom::Tail(OUTPUT_MAX), LogFrom::Offset);
         Ok(self.sandbox.read_log(&project, &command, from, OUTPUT_MAX).await?)
+    }
+
+    async fn set_network_mode(&self, project: ProjectId, mode: NetworkMode) -> Result<(), ApiError> {
+        let policy = self.store.events().state(&project).await?.network.policy.clone();
+        self.sandbox.set_network_policy(&project, NetworkPolicy { mode, ..policy }).await?;
+        Ok(())
+    }
+
+    async fn allow_destination(&self, project: ProjectId, target: String) -> Result<(), ApiError> {
+        self.sandbox.allow_destination(&project, &target).await?;
+        Ok(())
     }
 
     async fn runs_part(&self, path: String) -> Result<String, ApiError> {

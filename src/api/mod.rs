@@ -9,6 +9,7 @@ mod error;
 mod guard;
 mod metrics;
 mod models;
+mod network;
 mod observe;
 mod openapi;
 mod pages;

@@ -2,7 +2,7 @@
 
 use super::error::Failure;
 use super::{
-    AppState, dashboard, guard, metrics, models, observe, openapi, pages, preview, projects, runs, runs_live,
+    AppState, dashboard, guard, metrics, models, network, observe, openapi, pages, preview, projects, runs, runs_live,
     sandboxes, site, sse, trigger,
 };
 use crate::domain::ApiError;
@@ -29,6 +29,7 @@ fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/projects/{project}/retry", post(projects::retry)),
         ("/api/projects/{project}/events", get(sse::events)),
         ("/api/projects/{project}/archive", get(projects::archive)),
+        ("/api/projects/{project}/network", get(network::get).put(network::put)),
         ("/api/sandboxes/{sandbox}", get(sandboxes::get)),
         ("/api/sandboxes/{sandbox}/files", get(sandboxes::files)),
         ("/api/sandboxes/{sandbox}/cmds/{command}", get(sandboxes::command)),

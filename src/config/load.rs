@@ -210,6 +210,9 @@ fn sandbox(env: &Env<'_>, file: &FileConfig) -> Result<SandboxConfig, ConfigErro
         memory_mib: env.number("SANDCASTLE_MEMORY_MIB", table.memory_mib, default.memory_mib, 64..=1 << 20)?,
         processes: env.number("SANDCASTLE_PROCESSES", table.processes, default.processes, 16..=100_000)?,
         disk_mib: env.number("SANDCASTLE_DISK_MIB", table.disk_mib, default.disk_mib, 16..=1 << 24)?,
+        files: env.number("SANDCASTLE_FILES", table.files, default.files, 1000..=100_000_000)?,
+        cpu_percent: env.number("SANDCASTLE_CPU_PERCENT", table.cpu_percent, default.cpu_percent, 0..=100_000)?,
+        open_files: env.number("SANDCASTLE_OPEN_FILES", table.open_files, default.open_files, 64..=1 << 20)?,
         command_timeout: seconds(
             "SANDCASTLE_COMMAND_TIMEOUT_SECONDS",
             table.command_timeout_seconds,

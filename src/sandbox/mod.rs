@@ -15,6 +15,7 @@ mod error;
 mod files;
 mod life;
 pub mod local;
+mod network;
 mod output;
 pub mod preview;
 mod probe;

@@ -13,7 +13,7 @@ pub use backend::Backend;
 #[cfg(feature = "ssr")]
 use backend::backend;
 
-use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState};
+use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState};
 use crate::ui::FileView;
 use codec::{PostAnswer, PostArguments};
 use leptos::prelude::*;
@@ -82,6 +82,18 @@ pub async fn stop_command(project: ProjectId, command: CommandId) -> Result<(), 
 #[server(prefix = "/api/fn", endpoint = "command_output", input = PostArguments, output = PostAnswer)]
 pub async fn command_output(project: ProjectId, command: CommandId, from: Option<u64>) -> Result<LogSlice, ApiError> {
     backend()?.command_output(project, command, from).await
+}
+
+/// Sets what the sandbox may reach where no rule says otherwise; the rules stay.
+#[server(prefix = "/api/fn", endpoint = "set_network_mode", input = PostArguments, output = PostAnswer)]
+pub async fn set_network_mode(project: ProjectId, mode: NetworkMode) -> Result<(), ApiError> {
+    backend()?.set_network_mode(project, mode).await
+}
+
+/// Allows one more destination: a name, an address, or either with a port.
+#[server(prefix = "/api/fn", endpoint = "allow_destination", input = PostArguments, output = PostAnswer)]
+pub async fn allow_destination(project: ProjectId, target: String) -> Result<(), ApiError> {
+    backend()?.allow_destination(project, target).await
 }
 
 /// What stands inside a page of the runs dashboard, drawn again. `path` is the page's path and query.

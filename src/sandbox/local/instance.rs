@@ -4,10 +4,11 @@
 
 use super::launch::{Init, Launched, launch};
 use super::live::{Exec, Live, Own};
+use super::news::News;
 use super::process::{self, Output};
 use super::wire::Text;
 use super::workspace::{HOME, Workspace};
-use super::{Shared, blocking, env, ports, watch};
+use super::{EgressSockets, Inside, Shared, blocking, env, ports, watch};
 use crate::domain::{SandboxId, clean_path};
 use crate::sandbox::SandboxError;
 use crate::sandbox::provider::{Connection, Instance, Process, ProcessConfig, SandboxSpec, SandboxUsage, Signal};
@@ -92,7 +93,8 @@ async fn build_over(
     let mut environment = env::base(shared.toolchains());
     environment.extend(spec.env);
     let closed = CancellationToken::new();
-    let live = Live {
+    let live = Arc::new(Live {
+        pid: init.pid,
         proc_dir: open_proc(init.pid)?,
         id: spec.id,
         shared: Arc::clone(shared),
@@ -105,10 +107,14 @@ async fn build_over(
         tasks,
         disk: AtomicU64::new(0),
         running: watched::Sender::new(0),
+        news: News::default(),
         own: Own::default(),
-    };
-    shared.egress.attach(&live.id, egress, closed);
-    Ok((Arc::new(live), init))
+    });
+    let [dns, http, https] = egress;
+    let inside = Arc::clone(&live) as Arc<dyn Inside>;
+    let sockets = EgressSockets { dns: dns.into(), http: http.into(), https: https.into(), inside };
+    shared.egress.attach(&live.id, sockets, closed);
+    Ok((live, init))
 }
 
 async fn keep(live: &Arc<Live>, mut init: Init) {
@@ -223,6 +229,10 @@ impl Instance for LocalInstance {
 
     fn closed(&self) -> CancellationToken {
         self.live.closed.clone()
+    }
+
+    fn notice(&self) -> watched::Receiver<Option<String>> {
+        self.live.news.notice()
     }
 
     fn death(&self) -> Option<String> {
