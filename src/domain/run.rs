@@ -14,11 +14,11 @@ pub enum RunStatus {
     Delayed,
     /// Ready, waits for a free worker or for its lane.
     Queued,
-    /// Taken by a worker, about to start.
+    /// Taken by a worker, about to start. The embedded engine starts at once and does not record it.
     Dequeued,
     /// An attempt is running.
     Executing,
-    /// Waits for a child run.
+    /// Waits within an attempt, for another run or for a time.
     Waiting,
     /// Ended with an output.
     Completed,

@@ -85,7 +85,8 @@ async fn a_delayed_run_can_be_moved_until_it_has_started() {
     let id = bench.workflow.submit(later).await.unwrap();
     bench.workflow.reschedule(&id, Duration::from_secs(2)).await.unwrap();
     assert_eq!(bench.workflow.get(&id).await.unwrap().due_at, Some(1_002_000));
-    while bench.clock.pass().await != 2_000 {}
+    bench.clock.sleeps_until(1_002_000).await;
+    assert_eq!(bench.clock.pass().await, 2_000);
     started.notified().await;
     let error = bench.workflow.reschedule(&id, Duration::from_secs(9)).await.unwrap_err();
     assert!(matches!(error, WorkflowError::NotDelayed(_)), "{error}");

@@ -79,12 +79,12 @@ fn a_run_that_sleeps_is_waiting_and_sleeps_on_after_a_crash() {
         // A nap of another run moves the clock on by half an hour.
         let nap = RunRequest { delay: Some(Duration::from_secs(1_800)), ..request(json!(1)) };
         workflow.submit(nap).await.unwrap();
-        until_waiting(&workflow, &id).await;
-        while clock.pass().await < 1_000_000 {}
+        clock.sleeps_until(1_000_000 + 1_800_000).await;
+        clock.sleeps_until(1_000_000 + 3_600_000).await;
+        assert_eq!(clock.pass().await, 1_800_000);
         assert_eq!(status(&workflow, &id).await, RunStatus::Waiting);
-        while workflow.get(&id).await.unwrap().summary.finished_at.is_none() {
-            clock.pass().await;
-        }
+        assert_eq!(clock.pass().await, 1_800_000);
+        assert_eq!(workflow.wait(&id).await, Ok(json!("awake")));
         let run = workflow.get(&id).await.unwrap();
         assert_eq!(run.output, Some(json!("awake")));
         assert_eq!(run.summary.finished_at, Some(1_000_000 + 3_600_000));

@@ -65,6 +65,13 @@ impl ManualClock {
     }
 }
 
+impl ManualClock {
+    /// Waits until somebody sleeps until then.
+    pub async fn sleeps_until(&self, at: u64) {
+        self.sleepers.subscribe().wait_for(|all| all.contains(&at)).await.unwrap();
+    }
+}
+
 struct Asleep<'a>(&'a ManualClock, u64);
 
 impl Drop for Asleep<'_> {
