@@ -8,6 +8,8 @@ use crate::config::{Config, ServerConfig};
 use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::sandbox::egress::Egress;
+use crate::sandbox::fleet::Fleet;
+use crate::sandbox::gateway::Gateway;
 use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
 use crate::sandbox::provider::{HostTool, Provider};
@@ -67,6 +69,7 @@ pub struct App {
     addr: SocketAddr,
     demo: DemoServer,
     preview: PreviewProxy,
+    gateway: Gateway,
     egress: Option<Egress>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -100,14 +103,18 @@ impl App {
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
         let services = services(config, store, provider, &demo, host_tools);
         services.sandbox.boot().await?;
+        services.fleet.boot().await?;
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
 
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());
-        let state = AppState::new(services.clone(), preview.clone(), shutdown.clone(), tasks.clone());
+        let address = preview_address(&services.config.server);
+        let gateway = Gateway::new(services.fleet.clone(), services.store.keys().clone(), address);
+        let fronts = (preview.clone(), gateway.clone());
+        let state = AppState::new(services.clone(), fronts, shutdown.clone(), tasks.clone());
         let server = tokio::spawn(serve(listener, state, shutdown.clone()));
-        Ok(Self { services, addr, demo, preview, egress, shutdown, tasks, server })
+        Ok(Self { services, addr, demo, preview, gateway, egress, shutdown, tasks, server })
     }
 
     /// The parts.
@@ -133,7 +140,7 @@ impl App {
     /// Ends streams, finishes what is being answered, leaves runs resumable, puts sandboxes to sleep and closes the
     /// store; at most ten seconds.
     pub async fn stop(self) {
-        let Self { services, demo, preview, egress, shutdown, tasks, server, .. } = self;
+        let Self { services, demo, preview, gateway, egress, shutdown, tasks, server, .. } = self;
         shutdown.cancel();
         tasks.close();
         let abort = server.abort_handle();
@@ -141,6 +148,8 @@ impl App {
             services.workflow.shutdown(RUNS_GRACE).await;
             services.sandbox.shutdown().await;
             preview.shutdown().await;
+            services.fleet.shutdown().await;
+            gateway.shutdown().await;
             if let Some(egress) = &egress {
                 egress.shutdown().await;
             }
@@ -174,13 +183,14 @@ fn services(
         store.clone(),
         config.server.data_dir.clone(),
     );
+    let fleet = Fleet::new(Arc::clone(&provider), store.clone(), config.server.data_dir.clone());
     let workflow = Workflow::new(&store, WorkflowOptions::default());
     tasks::register(&workflow, &sandbox, store.events());
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
     workflow.register(turn_task(deps.clone()));
     let agent = Agent::new(deps, workflow.clone());
-    Services { store, workflow, sandbox, agent, catalog, provider, config }
+    Services { store, workflow, sandbox, fleet, agent, catalog, provider, config }
 }
 
 /// Sandboxes on this machine, and their way out.

@@ -23,6 +23,7 @@ pub use openapi::DOCUMENT as OPENAPI;
 pub use router::{program_paths, router};
 pub use site::Site;
 
+use crate::sandbox::gateway::Gateway;
 use crate::sandbox::preview::PreviewProxy;
 use crate::services::Services;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub const BODY_LIMIT: usize = 2 << 20;
 pub struct AppState {
     services: Services,
     preview: PreviewProxy,
+    gateway: Gateway,
     guard: Arc<guard::Guard>,
     models: models::Models,
     metrics: metrics::Metrics,
@@ -48,11 +50,18 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// The front over these services. `shutdown` ends the streams; `tasks` is waited for after that.
-    pub fn new(services: Services, preview: PreviewProxy, shutdown: CancellationToken, tasks: TaskTracker) -> Self {
+    /// The front over these services, with the two that have addresses of their own. `shutdown` ends the streams;
+    /// `tasks` is waited for after that.
+    pub fn new(
+        services: Services,
+        (preview, gateway): (PreviewProxy, Gateway),
+        shutdown: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
         let server = &services.config.server;
         Self {
             preview,
+            gateway,
             guard: Arc::new(guard::Guard::new(server)),
             models: models::Models::new(services.catalog.clone(), tasks.clone(), shutdown.clone()),
             metrics: metrics::Metrics::default(),

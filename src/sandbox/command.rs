@@ -155,6 +155,7 @@ impl Inner {
                 envs: process_env(&spec),
                 cwd: spec.cwd.clone(),
                 stdin: false,
+                terminal: None,
             })
             .await?;
         let command = Arc::new(Command {

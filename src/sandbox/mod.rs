@@ -13,6 +13,8 @@ pub mod egress;
 mod entry;
 mod error;
 mod files;
+pub mod fleet;
+pub mod gateway;
 mod life;
 pub mod local;
 mod output;
@@ -22,6 +24,7 @@ pub mod provider;
 mod resume;
 mod service;
 mod supervisor;
+mod tree;
 mod watcher;
 
 pub use address::PreviewAddress;

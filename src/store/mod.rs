@@ -7,6 +7,7 @@
 
 mod error;
 mod events;
+mod fleet;
 mod ids;
 mod keys;
 mod loaded;
@@ -15,6 +16,7 @@ mod transcript;
 
 pub use error::StoreError;
 pub use events::EventLog;
+pub use fleet::{FleetStore, FleetTable};
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
 pub use keys::{ApiKey, KeyKind, KeyStore};
 pub use runs::{AttemptChange, RunFilter, RunRecord, RunStore};
@@ -40,6 +42,7 @@ pub struct Store {
     transcript: Transcript,
     runs: RunStore,
     keys: KeyStore,
+    fleet: FleetStore,
 }
 
 impl Store {
@@ -71,7 +74,8 @@ impl Store {
         let transcript = Transcript::new(Arc::clone(&db));
         let runs = RunStore::new(Arc::clone(&db), events.clone());
         let keys = KeyStore::new(Arc::clone(&db));
-        Ok(Self { db, events, transcript, runs, keys })
+        let fleet = FleetStore::new(Arc::clone(&db));
+        Ok(Self { db, events, transcript, runs, keys, fleet })
     }
 
     /// Projects and their events.
@@ -92,6 +96,11 @@ impl Store {
     /// Keys of programs.
     pub fn keys(&self) -> &KeyStore {
         &self.keys
+    }
+
+    /// What the e2b API made.
+    pub fn fleet(&self) -> &FleetStore {
+        &self.fleet
     }
 
     /// Whether the database answers and can be written, for readiness checks.
