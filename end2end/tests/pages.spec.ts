@@ -1,7 +1,7 @@
 import { expect, test } from './fixtures/test';
 
 // The console of every page is checked by the `console` fixture.
-for (const path of ['/', '/runs', '/settings']) {
+for (const path of ['/', '/runs']) {
   test(`${path} hydrates and has one heading and a title`, async ({ page, workbench }) => {
     await workbench.open(path);
     await expect(page).toHaveTitle(/Sandcastle/);
@@ -9,24 +9,41 @@ for (const path of ['/', '/runs', '/settings']) {
   });
 }
 
-test('an unknown project is a page that says so, with status 404', async ({ page, workbench, console }) => {
+test('settings are a document: readable at once, without WebAssembly, with a theme that is kept', async ({ page }) => {
+  const loaded: string[] = [];
+  page.on('request', (request) => loaded.push(new URL(request.url()).pathname));
+  await page.goto('/settings');
+  await expect(page.getByRole('heading', { level: 1, name: 'Settings' })).toBeVisible();
+  expect(loaded.filter((path) => path.endsWith('.wasm') || path.endsWith('.js'))).toEqual([]);
+  await page.getByRole('button', { name: 'Theme: as the system' }).click();
+  await expect(page).toHaveURL('/settings');
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'light');
+  await page.goto('/');
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'light');
+});
+
+test('an unknown project is a page that says so, with status 404', async ({ page, console }) => {
   console.tolerate(/404/);
   const answer = await page.goto('/p/prj_doesnotexist');
   expect(answer?.status()).toBe(404);
-  await workbench.hydrated();
   await expect(page).toHaveTitle(/Not found/);
 });
 
-// The goal is 260 KB. Until the browser build is there, this keeps it from growing.
-test('the first load is at most 500 KB compressed', async ({ page, workbench }) => {
+test('the first load, HTML, styles, script and WebAssembly, is at most 260 KB compressed', async ({ page, workbench }) => {
   const session = await page.context().newCDPSession(page);
   await session.send('Network.enable');
-  let bytes = 0;
-  session.on('Network.loadingFinished', ({ encodedDataLength }) => (bytes += encodedDataLength));
+  const paths = new Map<string, string>();
+  const sizes = new Map<string, number>();
+  session.on('Network.responseReceived', ({ requestId, response }) => paths.set(requestId, new URL(response.url).pathname));
+  session.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => {
+    const path = paths.get(requestId) ?? '';
+    if (path === '/' || path.startsWith('/pkg/')) sizes.set(path, encodedDataLength);
+  });
   await workbench.open('/');
   await page.waitForLoadState('networkidle');
-  expect(bytes).toBeGreaterThan(0);
-  expect(bytes).toBeLessThanOrEqual(500 * 1024);
+  const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+  expect(sizes.size, [...sizes.keys()].join(' ')).toBe(4);
+  expect(total, JSON.stringify([...sizes])).toBeLessThanOrEqual(260 * 1024);
 });
 
 test('the keyless home page offers samples and says that a demo answers', async ({ page, workbench }) => {

@@ -7,7 +7,7 @@ use sandcastle::domain::{
 };
 use sandcastle::render::{highlight, language_of, markdown_to_html};
 use sandcastle::ui::{
-    Check, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, RunsQuery, Sample, SettingsPage,
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, RunsQuery, Sample, SettingsPage,
 };
 use serde_json::json;
 
@@ -68,10 +68,17 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
         "runs" => PageData::Runs { runs: runs(), query: RunsQuery::default() },
         "run" => PageData::Run { detail: Box::new(run(false)) },
         "run-failed" => PageData::Run { detail: Box::new(run(true)) },
+        _ => return None,
+    })
+}
+
+/// A document by its name.
+pub fn document(name: &str) -> Option<Document> {
+    Some(match name {
         "settings" => settings(false),
         "settings-demo" => settings(true),
-        "login" => PageData::Login { next: "/".into() },
-        "not-found" => PageData::Error {
+        "login" => Document::Login { next: "/".into() },
+        "not-found" => Document::Error {
             error: ApiError::not_found("There is no project prj_01k9. It may have been deleted."),
             status: 404,
         },
@@ -315,9 +322,9 @@ pub fn run(failed: bool) -> RunDetail {
     }
 }
 
-fn settings(demo: bool) -> PageData {
+fn settings(demo: bool) -> Document {
     let check = |name: &str, ok: bool, detail: &str| Check { name: name.into(), ok, detail: detail.into() };
-    PageData::Settings(Box::new(SettingsPage {
+    Document::Settings(Box::new(SettingsPage {
         version: "0.1.0".into(),
         model_endpoint: (!demo).then(|| "ai-gateway.vercel.sh".into()),
         default_model: "anthropic/claude-sonnet-4.6".into(),

@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use backend::Fixture;
 use futures::{Stream, StreamExt, stream};
 use sandcastle::server_fns::Backend;
-use sandcastle::ui::{Assets, Layout, PageData, Pane, ShellOptions, Theme, shell};
+use sandcastle::ui::{Assets, Layout, PageData, Pane, ShellOptions, Theme, document, shell};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -74,7 +74,18 @@ async fn page(
     Path(name): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let Some(mut page) = fixtures::page(&name, &gallery.app) else { return StatusCode::NOT_FOUND.into_response() };
+    let theme = Theme::from_cookie(query.get("theme").map(String::as_str).unwrap_or_default());
+    let options = ShellOptions { nonce: "gallery", assets: &gallery.assets, theme, reload_script: None };
+    let html = match (fixtures::document(&name), fixtures::page(&name, &gallery.app)) {
+        (Some(read_only), _) => document(read_only, &options),
+        (None, Some(page)) => shell(laid_out(page, &query), &options),
+        (None, None) => return StatusCode::NOT_FOUND.into_response(),
+    };
+    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))], Html(html)).into_response()
+}
+
+/// The page with the pane the address asks for.
+fn laid_out(mut page: PageData, query: &HashMap<String, String>) -> PageData {
     if let PageData::Project(project) = &mut page {
         let pane = query.get("pane").map(String::as_str).unwrap_or_default();
         project.layout = Layout::from_cookie(&format!("420.220.{pane}"));
@@ -82,13 +93,12 @@ async fn page(
             project.open_file = None;
         }
     }
-    let theme = Theme::from_cookie(query.get("theme").map(String::as_str).unwrap_or_default());
-    let options = ShellOptions { nonce: "gallery", assets: &gallery.assets, theme, reload_script: None };
-    let csp = "default-src 'self'; script-src 'nonce-gallery' 'strict-dynamic' 'wasm-unsafe-eval'; \
+    page
+}
+
+const POLICY: &str = "default-src 'self'; script-src 'nonce-gallery' 'strict-dynamic' 'wasm-unsafe-eval'; \
         style-src 'self' 'nonce-gallery'; connect-src 'self'; img-src 'self' data:; frame-src 'self' http://localhost:*; \
         frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'";
-    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(csp))], Html(shell(page, &options))).into_response()
-}
 
 /// The live project tells its story; the others stay as they are.
 async fn events(

@@ -1,4 +1,5 @@
-//! The pages: each handler gathers a [`PageData`], the interface draws it, and this module sends it with its policy.
+//! The pages: each handler gathers a [`PageData`] or a [`Document`], the interface draws it, and this module sends it with
+//! its policy.
 
 use super::AppState;
 use super::error::{Failure, Path, Query};
@@ -7,7 +8,9 @@ use crate::domain::{ApiError, OutputWindow, ProjectId, ProjectState, RunId};
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
-use crate::ui::{Check, Layout, PageData, ProjectPage, RunsQuery, SettingsPage, ShellOptions, Theme, shell};
+use crate::ui::{
+    Check, Document, Layout, PageData, ProjectPage, RunsQuery, SettingsPage, ShellOptions, Theme, document, shell,
+};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, State};
@@ -95,7 +98,7 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
         checks: checks.collect(),
         preview_domain: config.server.preview_domain.clone(),
     };
-    answer(&app, &headers, Ok(PageData::Settings(Box::new(page))))
+    read_only(&app, &headers, Document::Settings(Box::new(page)))
 }
 
 /// Body of `POST /new`.
@@ -141,7 +144,7 @@ pub async fn login(
     if !app.guard.needs_token() {
         return Redirect::to(&next).into_response();
     }
-    answer(&app, &headers, Ok(PageData::Login { next }))
+    read_only(&app, &headers, Document::Login { next })
 }
 
 /// Body of `POST /login`.
@@ -169,6 +172,30 @@ pub async fn sign_in(
     }
 }
 
+/// Body of `POST /theme`.
+#[derive(Deserialize)]
+pub struct ChooseTheme {
+    theme: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /theme`: the theme button of a page that runs no code.
+pub async fn choose_theme(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    form: Result<Form<ChooseTheme>, FormRejection>,
+) -> Response {
+    match form.map_err(form_failure) {
+        Ok(Form(ChooseTheme { theme, next })) => {
+            let theme = Theme::from_cookie(&theme).slug();
+            let set = format!("{}={theme}; Path=/; Max-Age=31536000; SameSite=Lax", Theme::COOKIE);
+            ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response()
+        }
+        Err(error) => failure(&app, &headers, error),
+    }
+}
+
 /// Any failure, as a page for a person and as JSON for a program.
 pub fn failure(app: &AppState, headers: &HeaderMap, failure: Failure) -> Response {
     let html = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"));
@@ -176,19 +203,22 @@ pub fn failure(app: &AppState, headers: &HeaderMap, failure: Failure) -> Respons
         return failure.into_response();
     }
     let (status, error) = failure.identified();
-    let page = PageData::Error { error, status: status.as_u16() };
-    (status, draw(app, headers, page)).into_response()
+    (status, read_only(app, headers, Document::Error { error, status: status.as_u16() })).into_response()
 }
 
 fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData, Failure>) -> Response {
     match page {
-        Ok(page) => draw(app, headers, page),
+        Ok(page) => draw(app, headers, |options| shell(page, options)),
         Err(error) => failure(app, headers, error),
     }
 }
 
+fn read_only(app: &AppState, headers: &HeaderMap, page: Document) -> Response {
+    draw(app, headers, |options| document(page, options))
+}
+
 /// Draws a page under a nonce of its own.
-fn draw(app: &AppState, headers: &HeaderMap, page: PageData) -> Response {
+fn draw(app: &AppState, headers: &HeaderMap, page: impl FnOnce(&ShellOptions<'_>) -> String) -> Response {
     let nonce = Nonce::new();
     let assets = app.site.assets();
     let options = ShellOptions {
@@ -197,7 +227,7 @@ fn draw(app: &AppState, headers: &HeaderMap, page: PageData) -> Response {
         theme: Theme::from_cookie(cookie(headers, Theme::COOKIE).unwrap_or_default()),
         reload_script: app.site.reload().map(|(script, _)| script),
     };
-    let html = shell(page, &options);
+    let html = page(&options);
     let reload_port = app.site.reload().map(|(_, port)| port);
     let policy = guard::page_policy(&nonce, &app.services.config.server.preview_domain, reload_port);
     let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();

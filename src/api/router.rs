@@ -56,6 +56,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/runs", get(pages::runs)),
         ("/runs/{run}", get(pages::run)),
         ("/settings", get(pages::settings)),
+        ("/theme", post(pages::choose_theme)),
         ("/login", get(pages::login).post(pages::sign_in)),
         ("/api/fn/{name}", post(server_fn)),
     ]

@@ -1,9 +1,10 @@
 //! The one error shape that leaves the server: in REST answers, in server functions and in events.
 
+use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
 /// What kind of failure it is; each has one HTTP status (see `api::error`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request is malformed or breaks a documented limit (400).
@@ -33,7 +34,7 @@ pub enum ErrorCode {
 }
 
 /// An error for people and programs: what happened and what to do, never secrets or internals.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// Machine-readable kind.

@@ -2,6 +2,7 @@
 //!
 //! Adding a variant is compatible; changing the meaning of one is not (old logs are folded by new code).
 
+use super::json::{self, FromJson, Unread};
 use super::wire;
 use super::{ApiError, CallId, CommandId, MessageId, ProjectId, RunId, RunSummary, SandboxId};
 use serde::de::Error as _;
@@ -41,8 +42,17 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
+impl FromJson for Event {
+    fn from_json(value: Value) -> Result<Self, Unread> {
+        let mut fields = json::fields(value)?;
+        let (seq, at) = (json::field(&mut fields, "seq")?, json::field(&mut fields, "at")?);
+        let body = wire::nest(fields, "type").map_err(|_| Unread("an event"))?;
+        Ok(Self { seq, at, body: EventBody::from_json(body)? })
+    }
+}
+
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum EventBody {
     /// The first event of every log.
@@ -229,7 +239,7 @@ pub enum EventBody {
 }
 
 /// A model, as the UI names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct ModelRef {
     /// The id sent to the provider, for instance `anthropic/claude-sonnet-4.6`.
     pub id: String,
@@ -240,7 +250,7 @@ pub struct ModelRef {
 }
 
 /// How a turn ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum TurnOutcome {
     /// The model said it is done.
@@ -260,7 +270,7 @@ pub enum TurnOutcome {
 }
 
 /// Tokens of a turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Usage {
     /// Tokens sent, over all steps.
     pub input_tokens: u64,
@@ -271,7 +281,7 @@ pub struct Usage {
 }
 
 /// What a sandbox is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum SandboxPhase {
     /// Being built.
@@ -285,7 +295,7 @@ pub enum SandboxPhase {
 }
 
 /// A sandbox as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct SandboxView {
     /// Its id; it stays the same for the project's life.
     pub id: SandboxId,
@@ -301,7 +311,7 @@ pub struct SandboxView {
 }
 
 /// What a sandbox may use, and by which mechanism each is held.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Limits {
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -314,7 +324,7 @@ pub struct Limits {
 }
 
 /// How a command ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct CommandExit {
     /// Exit code, if it exited by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

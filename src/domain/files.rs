@@ -1,5 +1,6 @@
 //! Workspace paths and the file tree, as text: nothing here touches a disk.
 
+use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
 /// The longest path accepted, in bytes.
@@ -52,7 +53,7 @@ pub fn clean_path(path: &str) -> Result<String, PathError> {
 }
 
 /// What a tree's entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// A directory.
@@ -64,7 +65,7 @@ pub enum FileKind {
 }
 
 /// An entry of the file tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct FileNode {
     /// The last part of its path.
     pub name: String,

@@ -1,6 +1,8 @@
 //! Typed ids. Every id is checked when it enters (URL, JSON, database), so the rest of the code may trust it.
 
+use super::json::{FromJson, Unread};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 
 /// An id that does not have the shape its kind requires.
@@ -47,6 +49,12 @@ macro_rules! id {
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl FromJson for $name {
+            fn from_json(value: Value) -> Result<Self, Unread> {
+                Self::parse(String::from_json(value)?).map_err(|_| Unread($kind))
             }
         }
 

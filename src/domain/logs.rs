@@ -1,10 +1,11 @@
 //! Command output as it crosses the wire: absolute byte offsets, so that nothing is shown twice and gaps are visible.
 
 use super::CommandId;
+use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
 /// A live piece of a command's output. Its SSE event name is `output`; it has no `id` because it is not in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct OutputChunk {
     /// The command.
     pub command: CommandId,
@@ -17,7 +18,7 @@ pub struct OutputChunk {
 }
 
 /// A stretch of a command's output.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct LogSlice {
     /// Offset of the first byte.
     pub start: u64,
@@ -30,7 +31,7 @@ pub struct LogSlice {
 }
 
 /// The tail of one command's output, as the browser keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct OutputWindow {
     /// The command.
     pub command: CommandId,

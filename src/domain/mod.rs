@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod files;
 mod ids;
+pub mod json;
 mod logs;
 mod run;
 mod state;
@@ -21,6 +22,7 @@ pub use error::{ApiError, ErrorCode};
 pub use event::{CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage};
 pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
+pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
 pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
 pub use state::{

@@ -1,10 +1,11 @@
 //! What a person or program sees of a task run; the engine's own records are in `workflow`.
 
+use super::json::FromJson;
 use super::{ApiError, CallId, ProjectId, RunId};
 use serde::{Deserialize, Serialize};
 
 /// The state of a run. The thirteen statuses are Trigger.dev's, so that its clients understand them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {
     /// Waits for a version of the task that can run it. Not used by the embedded engine.
@@ -76,7 +77,7 @@ impl RunStatus {
 }
 
 /// One line of the runs list. Times are Unix milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct RunSummary {
     /// Id of the run.
     pub id: RunId,
@@ -113,7 +114,7 @@ pub struct RunSummary {
 }
 
 /// One attempt of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
@@ -134,7 +135,7 @@ pub struct Attempt {
 }
 
 /// How loud a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// What happened.
@@ -146,7 +147,7 @@ pub enum LogLevel {
 }
 
 /// One line a task wrote about its work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct RunLog {
     /// When (Unix ms).
     pub at: u64,
@@ -159,7 +160,7 @@ pub struct RunLog {
 }
 
 /// Everything the page of one run shows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct RunDetail {
     /// The list's line.
     pub summary: RunSummary,

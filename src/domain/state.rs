@@ -4,6 +4,7 @@
 //! the browser redraws just that.
 
 use super::event::{CommandExit, Event, EventBody, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage};
+use super::json::FromJson;
 use super::{CallId, CommandId, MessageId, ProjectId, RunId, RunSummary};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ const RUNS_KEPT: usize = 200;
 const COMMANDS_KEPT: usize = 100;
 
 /// A project's present, folded from its log up to `seq`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectState {
     /// The project.
     pub id: ProjectId,
@@ -46,7 +47,7 @@ pub struct ProjectState {
 }
 
 /// A project in a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectSummary {
     /// The project.
     pub id: ProjectId,
@@ -67,7 +68,7 @@ pub struct ProjectSummary {
 }
 
 /// Who wrote a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// A person or a program.
@@ -77,7 +78,7 @@ pub enum Role {
 }
 
 /// One message of the conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
@@ -100,7 +101,7 @@ pub struct Message {
 }
 
 /// A piece of a message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Words.
@@ -120,7 +121,7 @@ pub enum Part {
 }
 
 /// A tool call in the chat.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ToolCall {
     /// Its id.
     pub call: CallId,
@@ -147,7 +148,7 @@ pub struct ToolCall {
 }
 
 /// Where a tool call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolState {
     /// The model writes the arguments.
@@ -161,7 +162,7 @@ pub enum ToolState {
 }
 
 /// The running turn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct TurnView {
     /// Its run.
     pub run: RunId,
@@ -172,7 +173,7 @@ pub struct TurnView {
 }
 
 /// A command.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct CommandView {
     /// Its id.
     pub id: CommandId,
@@ -197,7 +198,7 @@ pub struct CommandView {
 }
 
 /// An open port.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct PortView {
     /// The port.
     pub port: u16,
@@ -206,7 +207,7 @@ pub struct PortView {
 }
 
 /// The app to show.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct PreviewView {
     /// The port.
     pub port: u16,
@@ -219,7 +220,7 @@ pub struct PreviewView {
 }
 
 /// A file while the model writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct Draft {
     /// The call that writes it.
     pub call: CallId,

@@ -207,7 +207,16 @@ proptest! {
     #[test]
     fn events_come_back_from_json_as_they_went(events in log()) {
         let text = serde_json::to_string(&events).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Vec<Event>>(&text).unwrap(), events);
+        prop_assert_eq!(serde_json::from_str::<Vec<Event>>(&text).unwrap(), events.as_slice());
+        prop_assert_eq!(json::read::<Vec<Event>>(text.as_bytes()).unwrap(), events);
+    }
+
+    #[test]
+    fn a_state_is_read_in_the_browser_as_on_the_server(events in log()) {
+        let state = folded(&events);
+        let text = serde_json::to_string(&state).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<ProjectState>(&text).unwrap(), &state);
+        prop_assert_eq!(json::read::<ProjectState>(text.as_bytes()).unwrap(), state);
     }
 
     #[test]

@@ -1,40 +1,61 @@
-//! JSON for server functions, read through [`serde_json::Value`].
+//! JSON for server functions: arguments as serde reads them, answers by value as [`crate::domain::json`] does.
 //!
-//! A reader of text for every type would be serde's code a second time in the browser's download: pages and events
-//! come through values too. It must not know any type of the domain.
+//! Arguments are read on the server only, answers in the browser only, where serde's readers would weigh too much. It
+//! must not know any type of the domain.
 
+use crate::domain::json::{self, FromJson, Unread};
 use leptos::server_fn::codec::Post;
-use leptos::server_fn::{ContentType, Decodes, Encodes, Format, FormatType};
+use leptos::server_fn::{Bytes, ContentType, Decodes, Encodes, Format, FormatType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-/// The encoding both ways: a body of JSON.
-pub struct JsonValue;
+/// JSON of arguments.
+pub struct Arguments;
 
-/// `POST` with a body of JSON, as a server function's `input` and `output`.
-pub type PostJson = Post<JsonValue>;
+/// JSON of answers.
+pub struct Answer;
 
-impl ContentType for JsonValue {
-    const CONTENT_TYPE: &'static str = "application/json";
+/// A server function's `input`.
+pub type PostArguments = Post<Arguments>;
+
+/// A server function's `output`.
+pub type PostAnswer = Post<Answer>;
+
+macro_rules! json {
+    ($name:ident) => {
+        impl ContentType for $name {
+            const CONTENT_TYPE: &'static str = "application/json";
+        }
+
+        impl FormatType for $name {
+            const FORMAT_TYPE: Format = Format::Text;
+        }
+
+        impl<T: Serialize> Encodes<T> for $name {
+            type Error = serde_json::Error;
+
+            fn encode(output: &T) -> Result<Bytes, Self::Error> {
+                serde_json::to_vec(output).map(Into::into)
+            }
+        }
+    };
 }
 
-impl FormatType for JsonValue {
-    const FORMAT_TYPE: Format = Format::Text;
-}
+json!(Arguments);
+json!(Answer);
 
-impl<T: Serialize> Encodes<T> for JsonValue {
+impl<T: DeserializeOwned> Decodes<T> for Arguments {
     type Error = serde_json::Error;
 
-    fn encode(output: &T) -> Result<leptos::server_fn::Bytes, Self::Error> {
-        serde_json::to_vec(output).map(Into::into)
+    fn decode(bytes: Bytes) -> Result<T, Self::Error> {
+        serde_json::from_slice(&bytes)
     }
 }
 
-impl<T: DeserializeOwned> Decodes<T> for JsonValue {
-    type Error = serde_json::Error;
+impl<T: FromJson> Decodes<T> for Answer {
+    type Error = Unread;
 
-    fn decode(bytes: leptos::server_fn::Bytes) -> Result<T, Self::Error> {
-        serde_json::from_slice::<Value>(&bytes).and_then(serde_json::from_value)
+    fn decode(bytes: Bytes) -> Result<T, Self::Error> {
+        json::read(&bytes)
     }
 }

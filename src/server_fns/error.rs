@@ -1,11 +1,11 @@
 //! How an `ApiError` crosses the wire of server functions, and what a failed call means to a person.
 
-use super::codec::JsonValue;
+use super::codec::Answer;
 use crate::domain::{ApiError, ErrorCode};
 use leptos::prelude::{FromServerFnError, ServerFnErrorErr};
 
 impl FromServerFnError for ApiError {
-    type Encoder = JsonValue;
+    type Encoder = Answer;
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
         match error {

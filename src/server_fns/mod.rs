@@ -17,95 +17,95 @@ use crate::domain::{
     ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId, RunSummary,
 };
 use crate::ui::{FileView, RunsQuery};
-use codec::PostJson;
+use codec::{PostAnswer, PostArguments};
 use leptos::prelude::*;
 
 /// Creates a project and sends its first message.
-#[server(prefix = "/api/fn", endpoint = "create_project", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "create_project", input = PostArguments, output = PostAnswer)]
 pub async fn create_project(prompt: String, model: Option<String>) -> Result<ProjectId, ApiError> {
     backend()?.create_project(prompt, model).await
 }
 
 /// Sends a message; while a turn runs it is queued and answered next.
-#[server(prefix = "/api/fn", endpoint = "send_message", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "send_message", input = PostArguments, output = PostAnswer)]
 pub async fn send_message(project: ProjectId, text: String, model: Option<String>) -> Result<MessageId, ApiError> {
     backend()?.send_message(project, text, model).await
 }
 
 /// Stops the running turn.
-#[server(prefix = "/api/fn", endpoint = "stop_turn", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "stop_turn", input = PostArguments, output = PostAnswer)]
 pub async fn stop_turn(project: ProjectId) -> Result<(), ApiError> {
     backend()?.stop_turn(project).await
 }
 
 /// Tries the last turn again after a failure, or goes on after the step limit.
-#[server(prefix = "/api/fn", endpoint = "retry_turn", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "retry_turn", input = PostArguments, output = PostAnswer)]
 pub async fn retry_turn(project: ProjectId) -> Result<(), ApiError> {
     backend()?.retry_turn(project).await
 }
 
 /// Gives the project another name.
-#[server(prefix = "/api/fn", endpoint = "rename_project", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "rename_project", input = PostArguments, output = PostAnswer)]
 pub async fn rename_project(project: ProjectId, name: String) -> Result<(), ApiError> {
     backend()?.rename_project(project, name).await
 }
 
 /// Deletes the project with its workspace and logs.
-#[server(prefix = "/api/fn", endpoint = "delete_project", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "delete_project", input = PostArguments, output = PostAnswer)]
 pub async fn delete_project(project: ProjectId) -> Result<(), ApiError> {
     backend()?.delete_project(project).await
 }
 
 /// The project's present, after a gap in the event stream.
-#[server(prefix = "/api/fn", endpoint = "project_state", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "project_state", input = PostArguments, output = PostAnswer)]
 pub async fn fetch_state(project: ProjectId) -> Result<ProjectState, ApiError> {
     backend()?.fetch_state(project).await
 }
 
 /// The workspace's tree.
-#[server(prefix = "/api/fn", endpoint = "list_files", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "list_files", input = PostArguments, output = PostAnswer)]
 pub async fn list_files(project: ProjectId) -> Result<Vec<FileNode>, ApiError> {
     backend()?.list_files(project).await
 }
 
 /// A file, highlighted.
-#[server(prefix = "/api/fn", endpoint = "open_file", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "open_file", input = PostArguments, output = PostAnswer)]
 pub async fn open_file(project: ProjectId, path: String) -> Result<FileView, ApiError> {
     backend()?.open_file(project, path).await
 }
 
 /// Ends a command and all it started.
-#[server(prefix = "/api/fn", endpoint = "stop_command", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "stop_command", input = PostArguments, output = PostAnswer)]
 pub async fn stop_command(project: ProjectId, command: CommandId) -> Result<(), ApiError> {
     backend()?.stop_command(project, command).await
 }
 
 /// Output of a command from a byte offset on; `None` for its tail.
-#[server(prefix = "/api/fn", endpoint = "command_output", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "command_output", input = PostArguments, output = PostAnswer)]
 pub async fn command_output(project: ProjectId, command: CommandId, from: Option<u64>) -> Result<LogSlice, ApiError> {
     backend()?.command_output(project, command, from).await
 }
 
 /// The newest runs that match.
-#[server(prefix = "/api/fn", endpoint = "list_runs", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "list_runs", input = PostArguments, output = PostAnswer)]
 pub async fn list_runs(query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
     backend()?.list_runs(query).await
 }
 
 /// Everything about a run.
-#[server(prefix = "/api/fn", endpoint = "get_run", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "get_run", input = PostArguments, output = PostAnswer)]
 pub async fn get_run(run: RunId) -> Result<RunDetail, ApiError> {
     backend()?.get_run(run).await
 }
 
 /// Stops a run.
-#[server(prefix = "/api/fn", endpoint = "cancel_run", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "cancel_run", input = PostArguments, output = PostAnswer)]
 pub async fn cancel_run(run: RunId) -> Result<(), ApiError> {
     backend()?.cancel_run(run).await
 }
 
 /// Submits a run's input again.
-#[server(prefix = "/api/fn", endpoint = "replay_run", input = PostJson, output = PostJson)]
+#[server(prefix = "/api/fn", endpoint = "replay_run", input = PostArguments, output = PostAnswer)]
 pub async fn replay_run(run: RunId) -> Result<RunId, ApiError> {
     backend()?.replay_run(run).await
 }

@@ -1,9 +1,9 @@
-//! The root of every page; the same on both sides.
+//! The root of every live page; the same on both sides.
 
 use super::browser;
-use super::kit::provide_clock;
+use super::kit::{effect, provide_clock};
 use super::page::PageData;
-use super::pages::{ErrorPage, Home, Login, Settings};
+use super::pages::Home;
 use super::runs::{RunPage, RunsPage};
 use super::workbench::WorkbenchPage;
 use leptos::prelude::*;
@@ -16,7 +16,7 @@ pub fn App(
 ) -> impl IntoView {
     provide_clock();
     // Tests and style sheets wait for this: from here on buttons work.
-    Effect::new(move |_| browser::set_root_attribute("data-hydrated", ""));
+    effect(move || browser::set_root_attribute("data-hydrated", ""));
     match page {
         PageData::Home { projects, models, samples, demo } => {
             view! { <Home projects models samples demo /> }.into_any()
@@ -24,8 +24,5 @@ pub fn App(
         PageData::Project(page) => view! { <WorkbenchPage page=*page /> }.into_any(),
         PageData::Runs { runs, query } => view! { <RunsPage runs query /> }.into_any(),
         PageData::Run { detail } => view! { <RunPage detail=*detail /> }.into_any(),
-        PageData::Settings(facts) => view! { <Settings facts=*facts /> }.into_any(),
-        PageData::Login { next } => view! { <Login next /> }.into_any(),
-        PageData::Error { error, status } => view! { <ErrorPage error status /> }.into_any(),
     }
 }

@@ -9,6 +9,7 @@ pub use none::*;
 
 #[cfg(feature = "hydrate")]
 mod web {
+    use crate::domain::json;
     use crate::ui::app::App;
     use crate::ui::page::PageData;
     use js_sys::{Date, Reflect};
@@ -19,9 +20,7 @@ mod web {
     pub fn hydrate() {
         console_error_panic_hook::set_once();
         let data = document().get_element_by_id("page-data").and_then(|element| element.text_content());
-        // Through a value, as events are read: a reader of text for every type would be their code twice in the download.
-        let value = data.and_then(|text| serde_json::from_slice::<serde_json::Value>(text.as_bytes()).ok());
-        let page = value.and_then(|value| serde_json::from_value::<PageData>(value).ok());
+        let page = data.and_then(|text| json::read::<PageData>(text.as_bytes()).ok());
         match page {
             Some(page) => leptos::mount::hydrate_body(move || view! { <App page/> }),
             // A page from an older server with newer code, or the reverse: it stays readable without hydration.

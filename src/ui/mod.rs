@@ -21,6 +21,7 @@ mod transport;
 mod workbench;
 
 pub use page::{
-    Check, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample, SettingsPage, Theme,
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample,
+    SettingsPage, Theme,
 };
-pub use shell::{Assets, ShellOptions, shell};
+pub use shell::{Assets, ShellOptions, document, shell};

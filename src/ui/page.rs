@@ -3,6 +3,7 @@
 //! Both sides render the same [`PageData`], so the first client render equals the server's. It must not know where the
 //! data came from, and holds nothing that only one side knows (clock, locale, window size).
 
+use crate::domain::FromJson;
 use crate::domain::{
     ApiError, FileNode, OutputWindow, ProjectId, ProjectState, ProjectSummary, RunDetail, RunStatus, RunSummary,
 };
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// One page with all it shows at first.
 ///
 /// Tagged from outside: an inner tag would make serde buffer the page and compile every type in it twice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum PageData {
     /// `/`: the prompt and the projects.
@@ -39,6 +40,24 @@ pub enum PageData {
         /// Everything about it.
         detail: Box<RunDetail>,
     },
+}
+
+impl PageData {
+    /// The document's title.
+    pub fn title(&self) -> String {
+        let name = match self {
+            Self::Home { .. } => return "Sandcastle".to_owned(),
+            Self::Project(page) => page.state.name.clone(),
+            Self::Runs { .. } => "Runs".to_owned(),
+            Self::Run { detail } => format!("{} run", detail.summary.task),
+        };
+        format!("{name} · Sandcastle")
+    }
+}
+
+/// A page that is only read: the server draws it, and the browser loads no WebAssembly for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
     /// `/settings`: what this server is set to.
     Settings(Box<SettingsPage>),
     /// `/login`: asks for the access token.
@@ -55,25 +74,20 @@ pub enum PageData {
     },
 }
 
-impl PageData {
+impl Document {
     /// The document's title.
-    pub fn title(&self) -> String {
-        let name = match self {
-            Self::Home { .. } => return "Sandcastle".to_owned(),
-            Self::Project(page) => page.state.name.clone(),
-            Self::Runs { .. } => "Runs".to_owned(),
-            Self::Run { detail } => format!("{} run", detail.summary.task),
-            Self::Settings(_) => "Settings".to_owned(),
-            Self::Login { .. } => "Sign in".to_owned(),
-            Self::Error { status: 404, .. } => "Not found".to_owned(),
-            Self::Error { .. } => "Something went wrong".to_owned(),
-        };
-        format!("{name} · Sandcastle")
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "Settings · Sandcastle",
+            Self::Login { .. } => "Sign in · Sandcastle",
+            Self::Error { status: 404, .. } => "Not found · Sandcastle",
+            Self::Error { .. } => "Something went wrong · Sandcastle",
+        }
     }
 }
 
 /// What the workbench shows at first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
 pub struct ProjectPage {
     /// The fold of the project's log; the event stream goes on after its `seq`.
     pub state: ProjectState,
@@ -92,7 +106,7 @@ pub struct ProjectPage {
 }
 
 /// A model in a picker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct ModelOption {
     /// The id sent to the provider.
     pub id: String,
@@ -104,7 +118,7 @@ pub struct ModelOption {
 }
 
 /// A sample prompt: choosing it submits it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Sample {
     /// A few words.
     pub title: String,
@@ -115,7 +129,7 @@ pub struct Sample {
 }
 
 /// A file as Code shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct FileView {
     /// Path relative to the workspace.
     pub path: String,
@@ -128,7 +142,7 @@ pub struct FileView {
 }
 
 /// The content of a [`FileView`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum FileBody {
     /// Text, one entry a line; no entry for an empty file.
@@ -145,7 +159,7 @@ pub enum FileBody {
 }
 
 /// What `/runs` is narrowed to; its fields are the query's names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct RunsQuery {
     /// Only runs of this project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,7 +173,7 @@ pub struct RunsQuery {
 }
 
 /// What `/settings` shows: facts, no secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsPage {
     /// Version of this server.
     pub version: String,
@@ -178,7 +192,7 @@ pub struct SettingsPage {
 }
 
 /// One line of the doctor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -189,7 +203,7 @@ pub struct Check {
 }
 
 /// The four panes of the work side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Pane {
     /// The running app.
@@ -229,7 +243,7 @@ impl Pane {
 }
 
 /// Sizes of the workbench and the pane last chosen, remembered in a cookie so that the server renders them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 pub struct Layout {
     /// Width of the chat in CSS pixels.
     pub chat: u16,
@@ -273,7 +287,7 @@ impl Layout {
 }
 
 /// Light, dark, or as the system is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "snake_case")]
 pub enum Theme {
     /// As the system is set.
@@ -295,6 +309,33 @@ impl Theme {
             "light" => Self::Light,
             "dark" => Self::Dark,
             _ => Self::System,
+        }
+    }
+
+    /// What the theme button turns to next.
+    pub fn next(self) -> Self {
+        match self {
+            Self::System => Self::Light,
+            Self::Light => Self::Dark,
+            Self::Dark => Self::System,
+        }
+    }
+
+    /// The theme in words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::System => "Theme: as the system",
+            Self::Light => "Theme: light",
+            Self::Dark => "Theme: dark",
+        }
+    }
+
+    /// Its icon.
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::System => "theme",
+            Self::Light => "sun",
+            Self::Dark => "moon",
         }
     }
 

@@ -2,7 +2,8 @@
 //! renders a document. It must not know HTTP; the caller sends the string and the matching CSP header.
 
 use super::app::App;
-use super::page::{Layout, PageData, Theme};
+use super::page::{Document, Layout, PageData, Theme};
+use super::pages::DocumentView;
 use leptos::prelude::*;
 use std::fmt::Write as _;
 
@@ -30,37 +31,57 @@ pub struct ShellOptions<'a> {
     pub reload_script: Option<&'a str>,
 }
 
-/// Renders the whole document, in one piece: pages hold their data, so nothing is awaited.
+/// Renders a live page's whole document, in one piece: pages hold their data, so nothing is awaited.
 pub fn shell(page: PageData, options: &ShellOptions<'_>) -> String {
-    let title = escape(&page.title());
     let layout = match &page {
         PageData::Project(project) => project.layout,
         _ => Layout::default(),
     };
+    let title = page.title();
     let data = script_json(&page);
-    let owner = Owner::new();
-    let body = owner.with(|| view! { <App page/> }.to_html());
-    drop(owner);
+    let body = drawn(|| view! { <App page/> }.into_any());
 
-    let ShellOptions { nonce, assets: Assets { css, js, wasm }, theme, reload_script } = options;
+    let ShellOptions { nonce, assets: Assets { js, wasm, .. }, .. } = options;
+    let Layout { chat, tree, .. } = layout;
     let mut html = String::with_capacity(body.len() + data.len() + 2048);
+    open(&mut html, &title, options);
     // Writing to a String cannot fail.
     let _ = write!(
         html,
-        r##"<!DOCTYPE html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>{title}</title><meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content"><meta name="color-scheme" content="light dark"><link rel="icon" href="/favicon.svg" type="image/svg+xml"><link rel="stylesheet" href="{css}"><link rel="modulepreload" href="{js}"><link rel="preload" href="{wasm}" as="fetch" type="application/wasm" crossorigin><style nonce="{nonce}">:root{{--chat:{chat}px;--tree:{tree}px}}</style><script type="module" nonce="{nonce}">window.__RESOLVED_RESOURCES=[];window.__SERIALIZED_ERRORS=[];window.__INCOMPLETE_CHUNKS=[];const m=await import("{js}");await m.default({{module_or_path:"{wasm}"}});m.hydrate();</script>"##,
-        theme = theme.slug(),
-        chat = layout.chat,
-        tree = layout.tree,
+        r##"<link rel="modulepreload" href="{js}"><link rel="preload" href="{wasm}" as="fetch" type="application/wasm" crossorigin><style nonce="{nonce}">:root{{--chat:{chat}px;--tree:{tree}px}}</style><script type="module" nonce="{nonce}">window.__RESOLVED_RESOURCES=[];window.__SERIALIZED_ERRORS=[];window.__INCOMPLETE_CHUNKS=[];const m=await import("{js}");await m.default({{module_or_path:"{wasm}"}});m.hydrate();</script></head><body>{body}<script type="application/json" id="page-data">{data}</script></body></html>"##,
+    );
+    html
+}
+
+/// Renders a page that is only read.
+pub fn document(document: Document, options: &ShellOptions<'_>) -> String {
+    let (title, theme) = (document.title(), options.theme);
+    let body = drawn(|| view! { <DocumentView document theme /> }.into_any());
+    let mut html = String::with_capacity(body.len() + 1024);
+    open(&mut html, title, options);
+    html.push_str("</head><body>");
+    html.push_str(&body);
+    html.push_str("</body></html>");
+    html
+}
+
+fn drawn(view: impl FnOnce() -> AnyView) -> String {
+    let owner = Owner::new();
+    owner.with(|| view().to_html())
+}
+
+/// The head, up to what only live pages have.
+fn open(html: &mut String, title: &str, options: &ShellOptions<'_>) {
+    let ShellOptions { nonce, assets: Assets { css, .. }, theme, reload_script } = options;
+    let (theme, title) = (theme.slug(), escape(title));
+    // Writing to a String cannot fail.
+    let _ = write!(
+        html,
+        r##"<!DOCTYPE html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>{title}</title><meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content"><meta name="color-scheme" content="light dark"><link rel="icon" href="/favicon.svg" type="image/svg+xml"><link rel="stylesheet" href="{css}">"##,
     );
     if let Some(script) = reload_script {
         let _ = write!(html, r#"<script nonce="{nonce}">{script}</script>"#);
     }
-    html.push_str("</head><body>");
-    html.push_str(&body);
-    html.push_str(r#"<script type="application/json" id="page-data">"#);
-    html.push_str(&data);
-    html.push_str("</script></body></html>");
-    html
 }
 
 /// JSON that cannot end the script element it stands in, nor open a comment in it.
@@ -77,16 +98,27 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::ApiError;
+    use crate::ui::page::Sample;
 
     #[test]
     fn page_data_cannot_break_out_of_its_script() {
-        let page = PageData::Error { error: ApiError::not_found("</script><script>alert(1)"), status: 404 };
+        let prompt = "</script><script>alert(1)".to_owned();
+        let sample = Sample { title: String::new(), stack: String::new(), prompt };
+        let page = PageData::Home { projects: Vec::new(), models: Vec::new(), samples: vec![sample], demo: false };
         let assets = Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() };
         let options = ShellOptions { nonce: "n0", assets: &assets, theme: Theme::Dark, reload_script: None };
         let html = shell(page.clone(), &options);
-        assert!(!html.contains("<script>alert"));
         let (_, data) = html.split_once(r#"id="page-data">"#).unwrap();
         let (data, _) = data.split_once("</script>").unwrap();
         assert_eq!(serde_json::from_str::<PageData>(data).unwrap(), page);
+    }
+
+    #[test]
+    fn a_document_carries_no_webassembly_and_escapes_what_it_says() {
+        let error = ApiError::not_found("</p><script>alert(1)");
+        let assets = Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() };
+        let options = ShellOptions { nonce: "n0", assets: &assets, theme: Theme::Dark, reload_script: None };
+        let html = document(Document::Error { error, status: 404 }, &options);
+        assert!(html.contains("/a.css") && !html.contains("/a.wasm") && !html.contains("<script"), "{html}");
     }
 }

@@ -1,14 +1,23 @@
 //! What the server renders: readable without scripts, and allowed by the content security policy.
 
-use super::{Assets, Layout, ModelOption, PageData, ProjectPage, Sample, ShellOptions, Theme, shell};
+use super::{
+    Assets, Document, Layout, ModelOption, PageData, ProjectPage, Sample, ShellOptions, Theme, document, shell,
+};
 use crate::domain::{
     CallId, Event, EventBody, FileKind, MessageId, ModelRef, OutputWindow, ProjectId, ProjectState, RunId, TurnOutcome,
     build_tree,
 };
 
+fn assets() -> Assets {
+    Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() }
+}
+
+fn options(assets: &Assets) -> ShellOptions<'_> {
+    ShellOptions { nonce: "n0nce", assets, theme: Theme::System, reload_script: None }
+}
+
 fn html(page: PageData) -> String {
-    let assets = Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() };
-    shell(page, &ShellOptions { nonce: "n0nce", assets: &assets, theme: Theme::System, reload_script: None })
+    shell(page, &options(&assets()))
 }
 
 fn body(page: PageData) -> String {
@@ -77,8 +86,8 @@ fn a_failed_turn_shows_its_reason_and_a_way_on() {
 fn nothing_rendered_needs_a_style_attribute_or_an_inline_handler() {
     let sample = Sample { title: "Board".into(), stack: "none".into(), prompt: "a board".into() };
     let home = PageData::Home { projects: Vec::new(), models: Vec::new(), samples: vec![sample], demo: true };
-    for page in [home, project(TurnOutcome::Completed), PageData::Login { next: "/".into() }] {
-        let html = html(page);
+    let login = document(Document::Login { next: "/".into() }, &options(&assets()));
+    for html in [html(home), html(project(TurnOutcome::Completed)), login] {
         assert!(!html.contains(" style=\"") && !html.contains(" onclick="), "{html}");
         for (at, _) in html.match_indices("<script").chain(html.match_indices("<style")) {
             let tag = html[at..].split('>').next().unwrap();

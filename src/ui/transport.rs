@@ -4,7 +4,7 @@
 //! events mean.
 
 use super::store::{Incoming, Link, Store};
-use crate::domain::{Event, OutputChunk};
+use crate::domain::{Event, OutputChunk, json};
 use crate::server_fns::fetch_state;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -68,14 +68,11 @@ impl Stream {
         let url = format!("/api/projects/{}/events?after={after}&outputs={}", self.store.id(), outputs.join(","));
         let Ok(source) = EventSource::new(&url) else { return };
         let callbacks = vec![
-            // From slices like the answers of server functions: another kind of reader would be another copy of serde's
-            // code in the download.
             self.listen(&source, "message", |stream, event| {
-                stream
-                    .push(serde_json::from_slice::<Event>(event.as_bytes()).ok().map(|e| Incoming::Event(Box::new(e))));
+                stream.push(json::read::<Event>(event.as_bytes()).ok().map(|e| Incoming::Event(Box::new(e))));
             }),
             self.listen(&source, "output", |stream, event| {
-                stream.push(serde_json::from_slice::<OutputChunk>(event.as_bytes()).ok().map(Incoming::Output));
+                stream.push(json::read::<OutputChunk>(event.as_bytes()).ok().map(Incoming::Output));
             }),
             self.listen(&source, "open", |stream, _| stream.opened()),
             self.listen(&source, "bye", |stream, _| stream.lost()),

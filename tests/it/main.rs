@@ -4,6 +4,7 @@
 
 mod agent;
 mod config;
+mod demo;
 mod egress;
 mod fake_model;
 mod host_provider;

@@ -53,7 +53,8 @@ fn lint_steps(project: &Project, report: &mut Report) {
         cargo.args(["clippy", "--package", NAME, "--lib", "--target", WASM_TARGET, "--features", "hydrate"]);
         run(cargo.arg("--target-dir").arg(project.front_target()).args(DENY))
     });
-    report.step("lints, init and xtask", || {
+    report.step("lints, init, derive and xtask", || {
+        run(cargo(&project.root).args(["clippy", "--package", "sandcastle-derive", "--all-targets"]).args(DENY))?;
         run(cargo(&project.root).args(["clippy", "--package", INIT, "--all-targets"]).args(DENY))?;
         let xtask = ["clippy", "--profile", "xtask", "--package", "xtask", "--all-targets"];
         run(cargo(&project.root).args(xtask).args(DENY))

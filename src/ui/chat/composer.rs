@@ -2,9 +2,9 @@
 //! the agent works: then what is sent is queued.
 
 use crate::ui::browser;
-use crate::ui::kit::Icon;
+use crate::ui::kit::{Icon, effect, live, memo, on};
 use crate::ui::page::ModelOption;
-use leptos::ev::KeyboardEvent;
+use leptos::ev::{Event, KeyboardEvent, MouseEvent};
 use leptos::html;
 use leptos::prelude::*;
 
@@ -43,7 +43,7 @@ pub fn Composer(
     let field = NodeRef::<html::Textarea>::new();
     let key = StoredValue::new(draft);
     // The draft is this browser's: the server has none, so it is put in after hydration.
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(draft) = browser::stored(&key.get_value()) {
             text.update(|text| {
                 if text.is_empty() {
@@ -79,9 +79,9 @@ pub fn Composer(
         browser::store(&key.get_value(), &value);
         text.set(value);
     };
-    let empty = Memo::new(move |_| text.with(|text| text.trim().is_empty()));
+    let empty = memo(move || text.with(|text| text.trim().is_empty()));
     view! {
-        <div class="composer" data-busy=move || busy.get().to_string()>
+        <div class="composer" data-busy=live::text(move || busy.get().to_string())>
             <textarea
                 node_ref=field
                 name="prompt"
@@ -90,24 +90,24 @@ pub fn Composer(
                 placeholder=placeholder
                 enterkeyhint="send"
                 required
-                prop:value=move || text.get()
-                on:input=on_input
-                on:keydown=on_key
+                prop:value=live::text(move || text.get())
+                on:input=on(on_input)
+                on:keydown=on(on_key)
             ></textarea>
             <div class="composer-bar">
                 <ModelPicker models model />
                 <span class="hint">
-                    {move || if working.get() { "Sent messages wait for this turn" } else { "Shift + Enter for a new line" }}
+                    {live::text(move || if working.get() { "Sent messages wait for this turn" } else { "Shift + Enter for a new line" })}
                 </span>
                 <button
                     class="button stop"
                     type="button"
-                    hidden=move || !working.get()
-                    on:click=move |_| {
+                    hidden=live::flag(move || !working.get())
+                    on:click=on(move |_| {
                         if let Some(stop) = on_stop {
                             stop.run(());
                         }
-                    }
+                    })
                 >
                     <Icon name="stop" />
                     "Stop"
@@ -116,12 +116,12 @@ pub fn Composer(
                     class="button primary send"
                     type="submit"
                     aria-label="Send"
-                    hidden=move || working.get() && empty.get()
-                    data-empty=move || empty.get().to_string()
-                    on:click=move |event| {
+                    hidden=live::flag(move || working.get() && empty.get())
+                    data-empty=live::text(move || empty.get().to_string())
+                    on:click=on(move |event: MouseEvent| {
                         event.prevent_default();
                         send();
-                    }
+                    })
                 >
                     <Icon name="up" />
                 </button>
@@ -160,7 +160,7 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
     view! {
         <label class="model-picker" hidden=none>
             <span class="visually-hidden">"Model"</span>
-            <select name="model" on:change=move |event| model.set(event_target_value(&event))>
+            <select name="model" on:change=on(move |event: Event| model.set(event_target_value(&event)))>
                 {options}
             </select>
             <Icon name="chevron" />

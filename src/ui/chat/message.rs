@@ -3,9 +3,8 @@
 use super::outcome::Outcome;
 use super::tool::ToolCard;
 use crate::domain::{CallId, Change, MessageId, Part, Role, ToolState};
-use crate::ui::kit::{Icon, duration, use_now};
+use crate::ui::kit::{Icon, duration, live, memo, use_now};
 use crate::ui::workbench::Workbench;
-use leptos::either::Either;
 use leptos::prelude::*;
 
 /// A person's or the agent's message.
@@ -27,14 +26,14 @@ pub fn MessageView(
 fn UserMessage(id: MessageId) -> impl IntoView {
     let store = Workbench::here().store;
     let text = store.peek(|state| state.message(&id).map(|m| m.text()).unwrap_or_default());
-    let waiting = Memo::new(move |_| {
+    let waiting = memo(move || {
         store.read(Change::Turn, |_| ());
         store.read(Change::Messages, |state| state.turn.is_some() && state.unanswered().any(|m| m.id == id))
     });
     view! {
         <article class="message user" aria-label="You">
             <p>{text}</p>
-            <span class="queued" hidden=move || !waiting.get()>
+            <span class="queued" hidden=live::flag(move || !waiting.get())>
                 <Icon name="clock" />
                 "Queued: answered after this turn"
             </span>
@@ -55,9 +54,9 @@ enum PartKey {
 fn AgentMessage(id: MessageId) -> impl IntoView {
     let store = Workbench::here().store;
     let model = store.peek(|state| state.message(&id).and_then(|m| m.model.clone()));
-    let keys = Memo::new({
+    let keys = memo({
         let id = id.clone();
-        move |_| {
+        move || {
             let keys = |parts: &[Part]| -> Vec<PartKey> {
                 let key = |(at, part): (usize, &Part)| match part {
                     Part::Text { .. } => PartKey::Text(at),
@@ -77,9 +76,11 @@ fn AgentMessage(id: MessageId) -> impl IntoView {
                 <Icon name="mark" />
                 <span>{label.clone()}</span>
             </header>
-            <For each=move || keys.get() key=|key| key.clone() let:key>
-                <PartView message=message.clone() key />
-            </For>
+            {live::each(
+                move || keys.get(),
+                |key| format!("{key:?}"),
+                move |key| view! { <PartView message=message.clone() key /> },
+            )}
             <Thinking message=id.clone() />
             <Outcome message=id />
         </article>
@@ -99,7 +100,7 @@ fn PartView(message: MessageId, key: PartKey) -> impl IntoView {
 #[component]
 fn TextPart(message: MessageId, at: usize) -> impl IntoView {
     let store = Workbench::here().store;
-    let part = Memo::new(move |_| {
+    let part = memo(move || {
         store
             .message(&message, |m| match m.parts.get(at) {
                 Some(Part::Text { html: Some(html), .. }) => (true, html.clone()),
@@ -108,23 +109,24 @@ fn TextPart(message: MessageId, at: usize) -> impl IntoView {
             })
             .unwrap_or_default()
     });
-    let done = Memo::new(move |_| part.with(|(done, _)| *done));
-    move || {
+    let done = memo(move || part.with(|(done, _)| *done));
+    live::view(move || {
         if done.get() {
             // Sanitized on the server (`render::markdown_to_html`).
-            Either::Left(view! { <div class="prose" inner_html=part.get().1></div> })
+            view! { <div class="prose" inner_html=part.get().1></div> }.into_any()
         } else {
-            Either::Right(view! { <p class="prose open">{move || part.get().1}</p> })
+            view! { <p class="prose open">{live::text(move || part.get().1)}</p> }.into_any()
         }
-    }
+    })
+    .into_any()
 }
 
 #[component]
 fn ReasoningPart(message: MessageId, at: usize) -> impl IntoView {
     let store = Workbench::here().store;
-    let text = Memo::new({
+    let text = memo({
         let message = message.clone();
-        move |_| {
+        move || {
             store
                 .message(&message, |m| match m.parts.get(at) {
                     Some(Part::Reasoning { text }) => text.clone(),
@@ -133,17 +135,17 @@ fn ReasoningPart(message: MessageId, at: usize) -> impl IntoView {
                 .unwrap_or_default()
         }
     });
-    let live = Memo::new(move |_| {
+    let live = memo(move || {
         store.message(&message, |m| m.finished_at.is_none() && m.parts.len() == at + 1).unwrap_or_default()
     });
     view! {
         <details class="reasoning">
             <summary>
                 <Icon name="thought" />
-                <span class:shimmer=move || live.get()>{move || if live.get() { "Thinking" } else { "Thought" }}</span>
+                <span class:shimmer=live::flag(move || live.get())>{live::text(move || if live.get() { "Thinking" } else { "Thought" })}</span>
                 <Icon name="chevron" />
             </summary>
-            <p>{text}</p>
+            <p>{live::text(move || text.get())}</p>
         </details>
     }
     .into_any()
@@ -153,7 +155,7 @@ fn ReasoningPart(message: MessageId, at: usize) -> impl IntoView {
 #[component]
 fn Thinking(message: MessageId) -> impl IntoView {
     let store = Workbench::here().store;
-    let waiting = Memo::new(move |_| {
+    let waiting = memo(move || {
         let started =
             store.read(Change::Turn, |s| s.turn.as_ref().filter(|t| t.message == message).map(|t| t.started_at))?;
         let idle = store.message(&message, |m| match m.parts.last() {
@@ -170,10 +172,10 @@ fn Thinking(message: MessageId) -> impl IntoView {
         since.filter(|ms| *ms >= 3000).map(|ms| duration(ms / 1000 * 1000))
     };
     view! {
-        <p class="thinking" hidden=move || waiting.get().is_none()>
+        <p class="thinking" hidden=live::flag(move || waiting.get().is_none())>
             <span class="pulse"></span>
             <span class="shimmer">"Working"</span>
-            <span class="elapsed">{elapsed}</span>
+            <span class="elapsed">{live::text(move || elapsed().unwrap_or_default())}</span>
         </p>
     }
     .into_any()

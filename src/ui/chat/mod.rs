@@ -10,7 +10,7 @@ pub use composer::Composer;
 use crate::domain::{Change, MessageId};
 use crate::server_fns::{send_message, stop_turn};
 use crate::ui::browser;
-use crate::ui::kit::{Icon, Notice};
+use crate::ui::kit::{Icon, Notice, live, memo, on};
 use crate::ui::page::ModelOption;
 use crate::ui::workbench::Workbench;
 use leptos::html;
@@ -29,10 +29,10 @@ pub fn Chat(
 ) -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
-    let ids = Memo::new(move |_| {
+    let ids = memo(move || {
         store.read(Change::Messages, |s| s.messages.iter().map(|m| m.id.clone()).collect::<Vec<MessageId>>())
     });
-    let working = Memo::new(move |_| store.read(Change::Turn, |s| s.turn.is_some()));
+    let working = memo(move || store.read(Change::Turn, |s| s.turn.is_some()));
     let away = RwSignal::new(false);
     let scroller = NodeRef::<html::Div>::new();
     // The list is laid out from its end (column-reverse), so the latest is at 0 and earlier is negative.
@@ -69,15 +69,13 @@ pub fn Chat(
     let stop = Callback::new(move |()| bench.act(stop_turn(store.id())));
     view! {
         <section class="chat" aria-label="Conversation">
-            <div class="scroller" node_ref=scroller on:scroll=on_scroll tabindex="-1">
-                <div class="messages" role="log" aria-live="polite" aria-busy=move || working.get().to_string()>
-                    <For each=move || ids.get() key=|id| id.clone() let:id>
-                        <MessageView id />
-                    </For>
+            <div class="scroller" node_ref=scroller on:scroll=on(on_scroll) tabindex="-1">
+                <div class="messages" role="log" aria-live="polite" aria-busy=live::text(move || working.get().to_string())>
+                    {live::each(move || ids.get(), MessageId::to_string, |id| view! { <MessageView id /> })}
                 </div>
             </div>
             <div class="chat-foot">
-                <button class="jump" type="button" hidden=move || !away.get() on:click=move |_| latest(())>
+                <button class="jump" type="button" hidden=live::flag(move || !away.get()) on:click=on(move |_| latest(()))>
                     <Icon name="down" />
                     "Latest"
                 </button>

@@ -2,8 +2,9 @@
 
 use crate::domain::{ApiError, Change, ErrorCode, MessageId, TurnOutcome, Usage};
 use crate::server_fns::retry_turn;
-use crate::ui::kit::{Icon, compact, duration};
+use crate::ui::kit::{Icon, compact, duration, live, memo, on};
 use crate::ui::workbench::Workbench;
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
 #[derive(Clone, PartialEq)]
@@ -23,7 +24,7 @@ pub fn Outcome(
 ) -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
-    let ended = Memo::new(move |_| {
+    let ended = memo(move || {
         store.read(Change::Turn, |_| ());
         let last =
             store.read(Change::Messages, |s| s.turn.is_none() && s.messages.last().is_some_and(|m| m.id == message));
@@ -34,7 +35,7 @@ pub fn Outcome(
         })?
     });
     let retry = move |_| bench.act(retry_turn(store.id()));
-    move || {
+    live::view(move || {
         ended.get().map(|Ended { outcome, usage, took, last }| match outcome {
             TurnOutcome::Completed => view! {
                 <footer class="outcome">
@@ -48,7 +49,7 @@ pub fn Outcome(
                 <footer class="outcome">
                     <Icon name="stop" />
                     <span>"Stopped after " {duration(took)}</span>
-                    {last.then(|| view! { <button class="button small" type="button" on:click=retry>"Continue"</button> })}
+                    {last.then(|| view! { <button class="button small" type="button" on:click=on(retry)>"Continue"</button> })}
                 </footer>
             }
             .into_any(),
@@ -56,17 +57,18 @@ pub fn Outcome(
                 <footer class="outcome">
                     <Icon name="clock" />
                     <span>"Paused after " {steps} " steps"</span>
-                    {last.then(|| view! { <button class="button small" type="button" on:click=retry>"Continue"</button> })}
+                    {last.then(|| view! { <button class="button small" type="button" on:click=on(retry)>"Continue"</button> })}
                 </footer>
             }
             .into_any(),
             TurnOutcome::Failed { error } => view! { <Failure error last retry=Callback::new(retry) /> }.into_any(),
         })
-    }
+    })
+    .into_any()
 }
 
 #[component]
-fn Failure(error: ApiError, last: bool, retry: Callback<leptos::ev::MouseEvent>) -> impl IntoView {
+fn Failure(error: ApiError, last: bool, retry: Callback<MouseEvent>) -> impl IntoView {
     let title = match error.code {
         ErrorCode::Model => "The model could not answer",
         ErrorCode::Sandbox => "The sandbox could not do it",
@@ -85,7 +87,7 @@ fn Failure(error: ApiError, last: bool, retry: Callback<leptos::ev::MouseEvent>)
             </div>
             {last.then(|| {
                 view! {
-                    <button class="button small" type="button" on:click=move |event| retry.run(event)>
+                    <button class="button small" type="button" on:click=on(move |event: MouseEvent| retry.run(event))>
                         <Icon name="reload" />
                         "Retry"
                     </button>

@@ -1,8 +1,9 @@
 //! Tool calls as a story: what is being done, in words, with its live state; opened, the detail.
 
 use crate::domain::{AnsiStyle, CallId, Change, CommandId, MessageId, Part, ToolCall, ToolState};
-use crate::ui::kit::{Icon, duration, line_html, use_now};
+use crate::ui::kit::{Icon, duration, line_html, live, memo, on, use_now};
 use crate::ui::workbench::Workbench;
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
 /// Lines of live output shown in a card; all of it is in Logs.
@@ -34,7 +35,7 @@ pub fn ToolCard(
     call: CallId,
 ) -> impl IntoView {
     let store = Workbench::here().store;
-    let call = Memo::new(move |_| {
+    let call = memo(move || {
         let find = |parts: &[Part]| {
             parts.iter().find_map(|part| match part {
                 Part::Tool(c) if c.call == call => Some(c.clone()),
@@ -44,23 +45,22 @@ pub fn ToolCard(
         store.message(&message, |m| find(&m.parts))?
     });
     let chosen = RwSignal::new(None::<bool>);
-    let open = Memo::new(move |_| {
-        chosen.get().unwrap_or_else(|| call.with(|call| call.as_ref().is_some_and(opens_by_itself)))
-    });
+    let open =
+        memo(move || chosen.get().unwrap_or_else(|| call.with(|call| call.as_ref().is_some_and(opens_by_itself))));
     let state = move || call.with(|call| call.as_ref().map_or("done", |call| slug(call.state)));
     let icon = Signal::derive(move || call.with(|call| call.as_ref().map_or("tool", |call| story(&call.tool).0)));
     view! {
-        <details class="tool" data-state=state open=move || open.get()>
-            <summary on:click=move |event| {
+        <details class="tool" data-state=live::text(state) open=live::flag(move || open.get())>
+            <summary on:click=on(move |event: MouseEvent| {
                 event.prevent_default();
                 chosen.set(Some(!open.get_untracked()));
-            }>
+            })>
                 <Icon name=icon />
                 <Headline call />
                 <Took call />
                 <Icon name="chevron" />
             </summary>
-            {move || open.get().then(|| view! { <Detail call /> })}
+            {live::view(move || open.get().then(|| view! { <Detail call /> }))}
         </details>
     }
     .into_any()
@@ -120,9 +120,9 @@ fn Headline(call: Memo<Option<ToolCall>>) -> impl IntoView {
     };
     let summary = move || call.with(|call| call.as_ref().map(|c| c.summary.clone()).filter(|s| !s.is_empty()));
     view! {
-        <span class="tool-words" class:shimmer=working>{words}</span>
-        <span class="tool-title">{title}</span>
-        <span class="tool-summary">{summary}</span>
+        <span class="tool-words" class:shimmer=live::flag(working)>{live::text(move || words().unwrap_or_default())}</span>
+        <span class="tool-title">{live::text(move || title().unwrap_or_default())}</span>
+        <span class="tool-summary">{live::text(move || summary().unwrap_or_default())}</span>
     }
     .into_any()
 }
@@ -140,15 +140,15 @@ fn Took(call: Memo<Option<ToolCall>>) -> impl IntoView {
             }
         }
     };
-    view! { <span class="tool-took">{took}</span> }.into_any()
+    view! { <span class="tool-took">{live::text(move || took().unwrap_or_default())}</span> }.into_any()
 }
 
 /// What an opened card holds. It is made only when opened.
 #[component]
 fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
     let bench = Workbench::here();
-    let files = Memo::new(move |_| call.with(|call| call.as_ref().map(|c| c.files.clone()).unwrap_or_default()));
-    let command = Memo::new(move |_| call.with(|call| call.as_ref().and_then(|c| c.command.clone())));
+    let files = memo(move || call.with(|call| call.as_ref().map(|c| c.files.clone()).unwrap_or_default()));
+    let command = memo(move || call.with(|call| call.as_ref().and_then(|c| c.command.clone())));
     let output = move || {
         call.with(|call| {
             let call = call.as_ref()?;
@@ -156,37 +156,44 @@ fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
             (!call.output.is_empty() && !shown_elsewhere).then(|| call.output.clone())
         })
     };
-    let run = Memo::new(move |_| call.with(|call| call.as_ref().and_then(|c| c.run.clone())));
+    let run = memo(move || call.with(|call| call.as_ref().and_then(|c| c.run.clone())));
     view! {
         <div class="tool-body">
-            <ul class="tool-files" hidden=move || files.with(Vec::is_empty)>
-                <For each=move || files.get() key=|file| file.clone() let:file>
-                    <li data-written=file.1.to_string()>
-                        <button
-                            type="button"
-                            on:click={
-                                let path = file.0.clone();
-                                move |_| bench.open_file(path.clone())
-                            }
-                        >
-                            <Icon name=if file.1 { "check" } else { "dots" } />
-                            <span>{file.0.clone()}</span>
-                        </button>
-                    </li>
-                </For>
+            <ul class="tool-files" hidden=live::flag(move || files.with(Vec::is_empty))>
+                {live::each(
+                    move || files.get(),
+                    |(path, written)| format!("{path} {written}"),
+                    move |(path, written)| view! { <WrittenFile path written /> },
+                )}
             </ul>
-            {move || command.get().map(|command| view! { <LiveTail command /> })}
-            {move || output().map(|text| view! { <pre class="tool-output">{text}</pre> })}
+            {live::view(move || command.get().map(|command| view! { <LiveTail command /> }))}
+            {live::view(move || output().map(|text| view! { <pre class="tool-output">{text}</pre> }))}
             <div class="tool-links">
-                {move || {
+                {live::view(move || {
                     command.get().map(|command| {
                         let show = move |_| bench.show_command(command.clone());
-                        view! { <button class="link" type="button" on:click=show>"All output"</button> }
+                        view! { <button class="link" type="button" on:click=on(show)>"All output"</button> }
                     })
-                }}
-                {move || run.get().map(|run| view! { <a class="link" href=format!("/runs/{run}")>"Run details"</a> })}
+                })}
+                {live::view(move || run.get().map(|run| view! { <a class="link" href=format!("/runs/{run}")>"Run details"</a> }))}
             </div>
         </div>
+    }
+    .into_any()
+}
+
+/// A file of a call, with a way to it.
+#[component]
+fn WrittenFile(path: String, written: bool) -> impl IntoView {
+    let bench = Workbench::here();
+    let target = path.clone();
+    view! {
+        <li data-written=written.to_string()>
+            <button type="button" on:click=on(move |_| bench.open_file(target.clone()))>
+                <Icon name=if written { "check" } else { "dots" } />
+                <span>{path}</span>
+            </button>
+        </li>
     }
     .into_any()
 }
@@ -216,8 +223,8 @@ fn LiveTail(command: CommandId) -> impl IntoView {
         })
     };
     view! {
-        <pre class="tool-output terminal" inner_html=html></pre>
-        {move || exit().map(|words| view! { <p class="tool-exit">{words}</p> })}
+        <pre class="tool-output terminal" inner_html=live::text(html)></pre>
+        {live::view(move || exit().map(|words| view! { <p class="tool-exit">{words}</p> }))}
     }
     .into_any()
 }

@@ -5,7 +5,7 @@ mod viewer;
 
 use crate::domain::{ApiError, Change, FileNode};
 use crate::server_fns::{list_files, open_file};
-use crate::ui::kit::Empty;
+use crate::ui::kit::{Empty, live, memo};
 use crate::ui::page::FileView;
 use crate::ui::workbench::{Split, Splitter, Workbench};
 use leptos::prelude::*;
@@ -36,9 +36,9 @@ pub fn Code(
     keep_tree_fresh(bench, files);
 
     // Without a choice, what the model writes is followed.
-    let followed = Memo::new(move |_| store.read(Change::Drafts, |s| s.drafts.last().map(|d| d.path.clone())));
-    let path = Memo::new(move |_| bench.file.get().or_else(|| followed.get()));
-    let drafted = Memo::new(move |_| {
+    let followed = memo(move || store.read(Change::Drafts, |s| s.drafts.last().map(|d| d.path.clone())));
+    let path = memo(move || bench.file.get().or_else(|| followed.get()));
+    let drafted = memo(move || {
         let path = path.get()?;
         store.read(Change::Drafts, |s| s.drafts.iter().any(|d| d.path == path)).then_some(path)
     });
@@ -59,13 +59,13 @@ pub fn Code(
     };
     let none = move || files.with(Vec::is_empty) && followed.get().is_none();
     view! {
-        <div class="code" data-empty=move || none().to_string()>
+        <div class="code" data-empty=live::text(move || none().to_string())>
             <div class="code-none">
                 <Empty icon="folder" title="No files yet" text="They appear here while the agent writes them." />
             </div>
             <Tree files path />
             <Splitter split=Split::Tree />
-            <div class="code-file">{view}</div>
+            <div class="code-file">{live::view(view)}</div>
         </div>
     }
     .into_any()

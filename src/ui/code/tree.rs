@@ -2,7 +2,7 @@
 //! folded stays folded.
 
 use crate::domain::{Change, FileKind, FileNode};
-use crate::ui::kit::{Icon, bytes};
+use crate::ui::kit::{Icon, bytes, live, memo, on};
 use crate::ui::workbench::Workbench;
 use leptos::attr::custom::custom_attribute;
 use leptos::ev::KeyboardEvent;
@@ -42,10 +42,10 @@ pub fn Tree(
 ) -> impl IntoView {
     let bench = Workbench::here();
     let toggled = RwSignal::new(BTreeSet::<String>::new());
-    let drafts = Memo::new(move |_| {
+    let drafts = memo(move || {
         bench.store.read(Change::Drafts, |s| s.drafts.iter().map(|d| d.path.clone()).collect::<Vec<String>>())
     });
-    let rows = Memo::new(move |_| {
+    let rows = memo(move || {
         let mut rows = Vec::new();
         files.with(|files| toggled.with(|toggled| flatten(files, 0, toggled, &mut rows)));
         let mut writing: Vec<Row> = Vec::new();
@@ -71,10 +71,8 @@ pub fn Tree(
         Kind::File { .. } | Kind::Link | Kind::Draft => bench.file.set(Some(row.path)),
     });
     view! {
-        <div class="tree" role="tree" aria-label="Files" on:keydown=on_key>
-            <For each=move || rows.get() key=|row| row.clone() let:row>
-                <TreeRow row path choose />
-            </For>
+        <div class="tree" role="tree" aria-label="Files" on:keydown=on(on_key)>
+            {live::each(move || rows.get(), |row| format!("{row:?}"), move |row| view! { <TreeRow row path choose /> })}
         </div>
     }
     .into_any()
@@ -104,9 +102,9 @@ fn TreeRow(row: Row, path: Memo<Option<String>>, choose: Callback<Row>) -> impl 
             data-depth=row.depth.min(8).to_string()
             {..custom_attribute("aria-level", row.depth + 1)}
             aria-expanded=expanded
-            aria-selected=selected
+            aria-selected=live::text(selected)
             title=row.path.clone()
-            on:click=move |_| choose.run(row.clone())
+            on:click=on(move |_| choose.run(row.clone()))
         >
             <Icon name=icon />
             <span class="tree-name">{row.name.clone()}</span>

@@ -2,7 +2,7 @@
 
 use crate::domain::Change;
 use crate::ui::browser;
-use crate::ui::kit::{Empty, Icon, bytes};
+use crate::ui::kit::{Empty, Icon, bytes, effect, live, memo, on};
 use crate::ui::page::{FileBody, FileView};
 use crate::ui::workbench::Workbench;
 use leptos::html;
@@ -57,7 +57,7 @@ pub fn Viewer(
         <div class="file-head">
             <span class="file-path">{path}</span>
             <span class="file-facts">{facts}</span>
-            <button class="icon-button" type="button" aria-label="Copy path" title="Copy path" on:click=move |_| browser::copy(&copied)>
+            <button class="icon-button" type="button" aria-label="Copy path" title="Copy path" on:click=on(move |_| browser::copy(&copied))>
                 <Icon name="copy" />
             </button>
         </div>
@@ -74,16 +74,16 @@ pub fn Draft(
 ) -> impl IntoView {
     let store = Workbench::here().store;
     let wanted = path.clone();
-    let text = Memo::new(move |_| {
+    let text = memo(move || {
         store.read(Change::Drafts, |s| {
             s.drafts.iter().find(|d| d.path == wanted).map(|d| d.text.clone()).unwrap_or_default()
         })
     });
-    let count = Memo::new(move |_| text.with(|text| text.split('\n').count()));
+    let count = memo(move || text.with(|text| text.split('\n').count()));
     let body = NodeRef::<html::Div>::new();
     // The end is kept in sight unless the person scrolled up.
     let follow = RwSignal::new(true);
-    Effect::new(move |_| {
+    effect(move || {
         text.track();
         if follow.get_untracked()
             && let Some(body) = body.get()
@@ -101,10 +101,10 @@ pub fn Draft(
             <span class="file-path">{path}</span>
             <span class="file-facts shimmer">"being written"</span>
         </div>
-        <div class="file-body" node_ref=body on:scroll=on_scroll>
+        <div class="file-body" node_ref=body on:scroll=on(on_scroll)>
             <div class="source draft">
-                <pre class="gutter" aria-hidden="true">{move || numbers(count.get())}</pre>
-                <pre class="lines"><code>{text}</code></pre>
+                <pre class="gutter" aria-hidden="true">{live::text(move || numbers(count.get()))}</pre>
+                <pre class="lines"><code>{live::text(move || text.get())}</code></pre>
             </div>
         </div>
     }

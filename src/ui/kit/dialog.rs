@@ -1,5 +1,6 @@
 //! A question before something that cannot be undone.
 
+use super::{effect, live, on};
 use crate::ui::browser;
 use leptos::html;
 use leptos::prelude::*;
@@ -21,27 +22,27 @@ pub fn Confirm(
     on_confirm: Callback<()>,
 ) -> impl IntoView {
     let dialog = NodeRef::<html::Dialog>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let open = open.get();
         if let Some(element) = dialog.get() {
             if open { browser::show_modal(&element) } else { browser::close_modal(&element) }
         }
     });
     view! {
-        <dialog class="dialog" node_ref=dialog on:close=move |_| open.set(false)>
-            <h2>{title}</h2>
-            <p>{text}</p>
+        <dialog class="dialog" node_ref=dialog on:close=on(move |_| open.set(false))>
+            <h2>{live::text(move || title.get())}</h2>
+            <p>{live::text(move || text.get())}</p>
             <div class="row end">
-                <button class="button" type="button" on:click=move |_| open.set(false)>
+                <button class="button" type="button" on:click=on(move |_| open.set(false))>
                     "Keep it"
                 </button>
                 <button
                     class="button danger"
                     type="button"
-                    on:click=move |_| {
+                    on:click=on(move |_| {
                         open.set(false);
                         on_confirm.run(());
-                    }
+                    })
                 >
                     {action}
                 </button>

@@ -3,12 +3,14 @@
 mod ansi;
 mod dialog;
 mod format;
+pub mod live;
 mod theme;
 
 pub use ansi::line_html;
 pub use dialog::Confirm;
 pub use format::{bytes, compact, duration};
-pub use theme::ThemeButton;
+pub use live::{effect, memo, on};
+pub use theme::{ThemeButton, ThemeForm};
 
 use crate::domain::ApiError;
 use crate::ui::browser;
@@ -23,7 +25,7 @@ pub fn Icon(
 ) -> impl IntoView {
     view! {
         <svg class="icon" aria-hidden="true">
-            <use_ href=move || format!("/icons.svg#{}", name.get())></use_>
+            <use_ href=live::text(move || format!("/icons.svg#{}", name.get()))></use_>
         </svg>
     }
     .into_any()
@@ -43,14 +45,18 @@ pub fn Brand() -> impl IntoView {
 
 /// The bar on top of every page but the workbench.
 #[component]
-pub fn TopBar() -> impl IntoView {
+pub fn TopBar(
+    /// A document's theme form; other pages have the button.
+    #[prop(optional)]
+    theme: Option<AnyView>,
+) -> impl IntoView {
     view! {
         <header class="topbar">
             <Brand />
             <nav aria-label="Main">
                 <a class="link" href="/runs">"Runs"</a>
                 <a class="link" href="/settings">"Settings"</a>
-                <ThemeButton />
+                {theme.unwrap_or_else(|| view! { <ThemeButton /> }.into_any())}
             </nav>
         </header>
     }
@@ -68,7 +74,7 @@ pub fn Ago(
         Some(now) => format::ago(at, now),
         None => format::day(at),
     };
-    view! { <time class="ago">{text}</time> }.into_any()
+    view! { <time class="ago">{live::text(text)}</time> }.into_any()
 }
 
 /// The browser's clock, or nothing before hydration is done. One timer serves the whole page.
@@ -86,7 +92,7 @@ struct Clock(RwSignal<Option<u64>>);
 pub fn provide_clock() {
     let now = RwSignal::new(None);
     provide_context(Clock(now));
-    Effect::new(move |_| {
+    effect(move || {
         now.set(Some(browser::now_ms()));
         let tick = move || now.set(Some(browser::now_ms()));
         // It lives as long as the page.
@@ -112,8 +118,8 @@ pub fn Empty(
     view! {
         <div class="empty">
             <Icon name=icon />
-            <h3>{title}</h3>
-            <p>{text}</p>
+            <h3>{live::text(move || title.get())}</h3>
+            <p>{live::text(move || text.get())}</p>
             {children.map(|children| children())}
         </div>
     }
@@ -126,17 +132,18 @@ pub fn Notice(
     /// The failure.
     error: RwSignal<Option<ApiError>>,
 ) -> impl IntoView {
-    move || {
+    live::view(move || {
         error.get().map(|failure| {
             view! {
                 <div class="notice" role="alert">
                     <Icon name="alert" />
                     <span>{failure.message}</span>
-                    <button class="icon-button" type="button" aria-label="Dismiss" on:click=move |_| error.set(None)>
+                    <button class="icon-button" type="button" aria-label="Dismiss" on:click=on(move |_| error.set(None))>
                         <Icon name="close" />
                     </button>
                 </div>
             }
         })
-    }
+    })
+    .into_any()
 }

@@ -1,6 +1,6 @@
 //! The theme switch: system, light, dark; kept in a cookie so that the server renders it.
 
-use super::Icon;
+use super::{Icon, effect, live, on};
 use crate::ui::browser;
 use crate::ui::page::Theme;
 use leptos::prelude::*;
@@ -10,34 +10,41 @@ use leptos::prelude::*;
 pub fn ThemeButton() -> impl IntoView {
     // The server knows the theme only in the document's root; the button learns it after hydration.
     let theme = RwSignal::new(Theme::System);
-    Effect::new(move |_| {
+    effect(move || {
         let now = document().document_element().and_then(|root| root.get_attribute("data-theme"));
         theme.set(Theme::from_cookie(now.as_deref().unwrap_or_default()));
     });
     let choose = move |_| {
-        let next = match theme.get() {
-            Theme::System => Theme::Light,
-            Theme::Light => Theme::Dark,
-            Theme::Dark => Theme::System,
-        };
+        let next = theme.get().next();
         theme.set(next);
         browser::set_cookie(Theme::COOKIE, next.slug());
         browser::set_root_attribute("data-theme", next.slug());
     };
-    let label = move || match theme.get() {
-        Theme::System => "Theme: as the system",
-        Theme::Light => "Theme: light",
-        Theme::Dark => "Theme: dark",
-    };
-    let icon = Signal::derive(move || match theme.get() {
-        Theme::System => "theme",
-        Theme::Light => "sun",
-        Theme::Dark => "moon",
-    });
+    let label = move || theme.get().label();
+    let icon = Signal::derive(move || theme.get().icon());
     view! {
-        <button class="icon-button" type="button" aria-label=label title=label on:click=choose>
+        <button class="icon-button" type="button" aria-label=live::text(label) title=live::text(label) on:click=on(choose)>
             <Icon name=icon />
         </button>
+    }
+    .into_any()
+}
+
+/// The same for documents, which run no code in the browser: a form that the server answers with the cookie.
+#[component]
+pub fn ThemeForm(
+    /// The theme now.
+    theme: Theme,
+    /// Path of the page it is on.
+    path: String,
+) -> impl IntoView {
+    view! {
+        <form class="theme-form" method="post" action="/theme">
+            <input type="hidden" name="next" value=path />
+            <button class="icon-button" name="theme" value=theme.next().slug() aria-label=theme.label() title=theme.label()>
+                <Icon name=theme.icon() />
+            </button>
+        </form>
     }
     .into_any()
 }

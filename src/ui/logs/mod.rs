@@ -5,8 +5,9 @@ mod output;
 use crate::domain::{Change, CommandExit, CommandId, CommandView};
 use crate::server_fns::stop_command;
 use crate::ui::browser;
-use crate::ui::kit::{Empty, Icon, duration, use_now};
+use crate::ui::kit::{Empty, Icon, duration, effect, live, memo, on, use_now};
 use crate::ui::workbench::Workbench;
+use leptos::ev::Event;
 use leptos::prelude::*;
 use output::{Output, plain_text};
 
@@ -15,27 +16,25 @@ use output::{Output, plain_text};
 pub fn Logs() -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
-    let ids = Memo::new(move |_| {
+    let ids = memo(move || {
         store.read(Change::Commands, |s| s.commands.iter().rev().map(|c| c.id.clone()).collect::<Vec<CommandId>>())
     });
     // The chosen one, else the newest.
-    let shown = Memo::new(move |_| {
+    let shown = memo(move || {
         let newest = ids.with(|ids| ids.first().cloned());
         bench.command.get().filter(|chosen| ids.with(|ids| ids.contains(chosen))).or(newest)
     });
     let filter = RwSignal::new(String::new());
     view! {
-        <div class="logs" data-empty=move || ids.with(Vec::is_empty).to_string()>
+        <div class="logs" data-empty=live::text(move || ids.with(Vec::is_empty).to_string())>
             <div class="logs-none">
                 <Empty icon="logs" title="No commands yet" text="What the agent runs shows its output here, as it happens." />
             </div>
             <ul class="commands" aria-label="Commands">
-                <For each=move || ids.get() key=|id| id.clone() let:id>
-                    <CommandRow id shown />
-                </For>
+                {live::each(move || ids.get(), CommandId::to_string, move |id| view! { <CommandRow id shown /> })}
             </ul>
             <div class="log">
-                {move || shown.get().map(|id| view! { <LogHead id=id.clone() filter /> <Output id filter /> })}
+                {live::view(move || shown.get().map(|id| view! { <LogHead id=id.clone() filter /> <Output id filter /> }))}
             </div>
         </div>
     }
@@ -55,14 +54,14 @@ fn state_of(command: &CommandView) -> (&'static str, String) {
 
 fn use_command(id: CommandId) -> Memo<Option<CommandView>> {
     let store = Workbench::here().store;
-    Memo::new(move |_| store.read(Change::Commands, |state| state.command(&id).cloned()))
+    memo(move || store.read(Change::Commands, |state| state.command(&id).cloned()))
 }
 
 #[component]
 fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
     let bench = Workbench::here();
     let command = use_command(id.clone());
-    let state = Memo::new(move |_| command.with(|c| c.as_ref().map(state_of)).unwrap_or_default());
+    let state = memo(move || command.with(|c| c.as_ref().map(state_of)).unwrap_or_default());
     let line = command.with_untracked(|c| c.as_ref().map(|c| c.line.clone()).unwrap_or_default());
     let own = id.clone();
     let current = move || shown.with(|shown| shown.as_ref() == Some(&own)).then_some("true");
@@ -72,10 +71,10 @@ fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
     };
     view! {
         <li>
-            <button class="command" type="button" aria-current=current title=line on:click=choose>
-                <span class="dot" data-state=move || state.get().0></span>
+            <button class="command" type="button" aria-current=live::maybe(current) title=line on:click=on(choose)>
+                <span class="dot" data-state=live::text(move || state.get().0)></span>
                 <span class="command-line">{line.clone()}</span>
-                <span class="command-state">{move || state.get().1} <Took command /></span>
+                <span class="command-state">{live::text(move || state.get().1)} <Took command /></span>
             </button>
         </li>
     }
@@ -90,7 +89,7 @@ fn Took(command: Memo<Option<CommandView>>) -> impl IntoView {
         let live = || now.get().map(|now| now.saturating_sub(started) / 1000 * 1000);
         Some(format!(" · {}", duration(ended.or_else(live)?)))
     };
-    view! { <span>{took}</span> }.into_any()
+    view! { <span>{live::text(move || took().unwrap_or_default())}</span> }.into_any()
 }
 
 #[component]
@@ -101,7 +100,7 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
     let line = command.with_untracked(|c| c.as_ref().map(|c| c.line.clone()).unwrap_or_default());
     let started = command.with_untracked(|c| c.as_ref().map(|c| c.started_at).unwrap_or_default());
     let clock = RwSignal::new(None::<String>);
-    Effect::new(move |_| clock.set(browser::clock_time(started)));
+    effect(move || clock.set(browser::clock_time(started)));
     let running = move || command.with(|c| c.as_ref().is_some_and(|c| c.exit.is_none()));
     let run = command.with_untracked(|c| c.as_ref().and_then(|c| c.run.clone()));
     let copied = id.clone();
@@ -110,20 +109,20 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
     view! {
         <div class="file-head">
             <span class="file-path" title=line>"$ " {line.clone()}</span>
-            <span class="file-facts">{clock}</span>
+            <span class="file-facts">{live::text(move || clock.get().unwrap_or_default())}</span>
             <input
                 class="input search"
                 type="search"
                 placeholder="Filter"
                 aria-label="Filter lines"
-                prop:value=move || filter.get()
-                on:input=move |event| filter.set(event_target_value(&event))
+                prop:value=live::text(move || filter.get())
+                on:input=on(move |event: Event| filter.set(event_target_value(&event)))
             />
             {run.map(|run| view! { <a class="icon-button" href=format!("/runs/{run}") aria-label="Run details" title="Run details"><Icon name="runs" /></a> })}
-            <button class="icon-button" type="button" aria-label="Copy output" title="Copy output" on:click=copy>
+            <button class="icon-button" type="button" aria-label="Copy output" title="Copy output" on:click=on(copy)>
                 <Icon name="copy" />
             </button>
-            <button class="button small" type="button" hidden=move || !running() aria-label="Stop command" on:click=stop>
+            <button class="button small" type="button" hidden=live::flag(move || !running()) aria-label="Stop command" on:click=on(stop)>
                 <Icon name="stop" />
                 "Stop"
             </button>

@@ -1,7 +1,7 @@
 //! One command's output: the last lines, keyed by their byte offset, so that new output adds rows and changes none.
 
 use crate::domain::{AnsiStyle, Change, CommandId, OutputWindow, spans};
-use crate::ui::kit::{Icon, line_html};
+use crate::ui::kit::{Icon, line_html, live, on};
 use crate::ui::page::Pane;
 use crate::ui::workbench::Workbench;
 use leptos::html;
@@ -70,27 +70,29 @@ pub fn Output(
     };
     let none = move || lines.with(|l| l.lines.is_empty());
     view! {
-        <div class="log-scroller" node_ref=scroller on:scroll=on_scroll tabindex="0" role="region" aria-label="Output">
+        <div class="log-scroller" node_ref=scroller on:scroll=on(on_scroll) tabindex="0" role="region" aria-label="Output">
             <div class="log-lines terminal">
-                <p class="log-note" hidden=move || !lines.with(|l| l.cut && l.earlier == 0)>"Earlier output is no longer kept here."</p>
+                <p class="log-note" hidden=live::flag(move || !lines.with(|l| l.cut && l.earlier == 0))>"Earlier output is no longer kept here."</p>
                 <button
                     class="link log-note"
                     type="button"
-                    hidden=move || lines.with(|l| l.earlier == 0)
-                    on:click=move |_| shown.update(|n| *n += LINES * 4)
+                    hidden=live::flag(move || lines.with(|l| l.earlier == 0))
+                    on:click=on(move |_| shown.update(|n| *n += LINES * 4))
                 >
-                    {move || format!("Show earlier ({} more lines)", lines.with(|l| l.earlier))}
+                    {live::text(move || format!("Show earlier ({} more lines)", lines.with(|l| l.earlier)))}
                 </button>
-                <p class="log-note" hidden=move || !none()>
-                    {move || if filter.with(String::is_empty) { "No output yet." } else { "No line has this text." }}
+                <p class="log-note" hidden=live::flag(move || !none())>
+                    {live::text(move || if filter.with(String::is_empty) { "No output yet." } else { "No line has this text." })}
                 </p>
-                <For each=move || lines.with(|l| l.lines.clone()) key=|line| (line.offset, line.html.len()) let:line>
-                    <div class="log-line" inner_html=line.html></div>
-                </For>
-                {move || exit().map(|(state, words)| view! { <p class="log-exit" data-state=state>{words}</p> })}
+                {live::each(
+                    move || lines.with(|l| l.lines.clone()),
+                    |line| format!("{} {}", line.offset, line.html.len()),
+                    |line| view! { <div class="log-line" inner_html=line.html></div> },
+                )}
+                {live::view(move || exit().map(|(state, words)| view! { <p class="log-exit" data-state=state>{words}</p> }))}
             </div>
         </div>
-        <button class="jump" type="button" hidden=move || !away.get() on:click=latest>
+        <button class="jump" type="button" hidden=live::flag(move || !away.get()) on:click=on(latest)>
             <Icon name="down" />
             "Latest"
         </button>

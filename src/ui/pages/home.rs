@@ -3,8 +3,9 @@
 use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
 use crate::server_fns::{create_project, delete_project};
 use crate::ui::chat::Composer;
-use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar};
+use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, live, on};
 use crate::ui::page::{ModelOption, Sample};
+use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -52,7 +53,7 @@ pub fn Home(
                     class="hero-form"
                     method="post"
                     action="/new"
-                    on:submit=move |event| event.prevent_default()
+                    on:submit=on(move |event: SubmitEvent| event.prevent_default())
                 >
                     <Composer
                         label="What shall we build?"
@@ -86,8 +87,8 @@ fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<String>) 
                     class="sample"
                     type="button"
                     title=prompt.clone()
-                    disabled=move || busy.get()
-                    on:click=move |_| start.run(prompt.clone())
+                    disabled=live::flag(move || busy.get())
+                    on:click=on(move |_| start.run(prompt.clone()))
                 >
                     <span>{title}</span>
                     <small>{stack}</small>
@@ -133,24 +134,24 @@ fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
             }
         });
     });
+    let ask = Callback::new(move |(id, name): (ProjectId, String)| {
+        asked.set(Some((id, name)));
+        asking.set(true);
+    });
     let title = move || {
         let name = asked.get().map(|(_, name)| name).unwrap_or_default();
         format!("Delete “{name}”?")
     };
     view! {
-        <section class="projects" aria-labelledby="projects-title" hidden=move || list.with(Vec::is_empty)>
+        <section class="projects" aria-labelledby="projects-title" hidden=live::flag(move || list.with(Vec::is_empty))>
             <h2 id="projects-title">"Your projects"</h2>
             <Notice error=failure />
             <ul class="cards">
-                <For each=move || list.get() key=|p| p.id.clone() let:project>
-                    <ProjectCard
-                        project=project.clone()
-                        on_delete=move |()| {
-                            asked.set(Some((project.id.clone(), project.name.clone())));
-                            asking.set(true);
-                        }
-                    />
-                </For>
+                {live::each(
+                    move || list.get(),
+                    |project| project.id.to_string(),
+                    move |project| view! { <ProjectCard project on_delete=ask /> },
+                )}
             </ul>
             <Confirm
                 open=asking
@@ -165,7 +166,7 @@ fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
 }
 
 #[component]
-fn ProjectCard(project: ProjectSummary, #[prop(into)] on_delete: Callback<()>) -> impl IntoView {
+fn ProjectCard(project: ProjectSummary, on_delete: Callback<(ProjectId, String)>) -> impl IntoView {
     let (state, words) = match (project.working, project.sandbox) {
         (true, _) => ("working", "working"),
         (_, Some(SandboxPhase::Running)) => ("running", "running"),
@@ -180,6 +181,7 @@ fn ProjectCard(project: ProjectSummary, #[prop(into)] on_delete: Callback<()>) -
     let dune = project.id.as_str().bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b))) % 4;
     let href = format!("/p/{}", project.id);
     let label = format!("Delete {}", project.name);
+    let asked = (project.id.clone(), project.name.clone());
     view! {
         <li class="card project" data-state=state>
             <a class="project-link" href=href>
@@ -193,7 +195,7 @@ fn ProjectCard(project: ProjectSummary, #[prop(into)] on_delete: Callback<()>) -
                 <span class="dot" data-state=state></span>
                 <span>{words}</span>
                 <Ago at=project.updated_at />
-                <button class="icon-button" type="button" aria-label=label.clone() title=label on:click=move |_| on_delete.run(())>
+                <button class="icon-button" type="button" aria-label=label.clone() title=label on:click=on(move |_| on_delete.run(asked.clone()))>
                     <Icon name="trash" />
                 </button>
             </div>

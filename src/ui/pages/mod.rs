@@ -4,4 +4,4 @@ mod home;
 mod plain;
 
 pub use home::Home;
-pub use plain::{ErrorPage, Login, Settings};
+pub use plain::DocumentView;

@@ -1,15 +1,33 @@
-//! Pages of few words: settings, sign-in, errors.
+//! Documents: settings, sign-in, errors. Nothing here is ever compiled into the browser's download, because nothing there
+//! names it; so nothing here may need code in the browser.
 
 use crate::domain::ApiError;
-use crate::ui::kit::{Brand, Icon, TopBar};
-use crate::ui::page::SettingsPage;
+use crate::ui::kit::{Brand, Icon, ThemeForm, TopBar};
+use crate::ui::page::{Document, SettingsPage, Theme};
 use leptos::prelude::*;
+
+/// A document, whole: what stands inside `<body>`.
+#[component]
+pub fn DocumentView(
+    /// What to show.
+    document: Document,
+    /// The theme it is shown in.
+    theme: Theme,
+) -> impl IntoView {
+    match document {
+        Document::Settings(facts) => view! { <Settings facts=*facts theme /> }.into_any(),
+        Document::Login { next } => view! { <Login next /> }.into_any(),
+        Document::Error { error, status } => view! { <ErrorPage error status /> }.into_any(),
+    }
+}
 
 /// The page at `/settings`: facts about this server, and how to change them.
 #[component]
-pub fn Settings(
+fn Settings(
     /// The facts.
     facts: SettingsPage,
+    /// The theme it is shown in.
+    theme: Theme,
 ) -> impl IntoView {
     let SettingsPage { version, model_endpoint, default_model, demo, key_set, checks, preview_domain } = facts;
     let healthy = checks.iter().all(|check| check.ok);
@@ -47,7 +65,7 @@ pub fn Settings(
         .into_any()
     };
     view! {
-        <TopBar />
+        <TopBar theme=view! { <ThemeForm theme path="/settings".to_owned() /> }.into_any() />
         <main class="page narrow">
             <h1>"Settings"</h1>
             <section class="panel">
@@ -83,7 +101,7 @@ pub fn Settings(
 
 /// The page at `/login`.
 #[component]
-pub fn Login(
+fn Login(
     /// Where to go afterwards.
     next: String,
 ) -> impl IntoView {
@@ -108,7 +126,7 @@ pub fn Login(
 
 /// Any failure.
 #[component]
-pub fn ErrorPage(
+fn ErrorPage(
     /// What happened.
     error: ApiError,
     /// The HTTP status.

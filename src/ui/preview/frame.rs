@@ -2,6 +2,7 @@
 
 use crate::domain::{Change, PreviewView};
 use crate::ui::browser;
+use crate::ui::kit::effect;
 use crate::ui::store::Store;
 use leptos::html;
 use leptos::prelude::*;
@@ -89,7 +90,7 @@ impl Frame {
 
     /// Hears where the app goes and what goes wrong in it.
     pub fn listen(self) {
-        Effect::new(move |_| {
+        effect(move || {
             // It lives as long as the page.
             let _ = window_event_listener_untyped("message", move |event| {
                 if let Some(message) = event.dyn_ref::<leptos::web_sys::MessageEvent>() {

@@ -5,9 +5,10 @@ mod waiting;
 
 use crate::domain::{Change, PortView};
 use crate::server_fns::send_message;
-use crate::ui::kit::Icon;
+use crate::ui::kit::{Icon, live, memo, on};
 use crate::ui::workbench::Workbench;
 use frame::Frame;
+use leptos::ev::{Event, SubmitEvent};
 use leptos::prelude::*;
 use waiting::Waiting;
 
@@ -25,7 +26,7 @@ pub fn Preview() -> impl IntoView {
     let bench = Workbench::here();
     let frame = Frame::new(bench.store);
     let device = RwSignal::new(Device::Full);
-    let has_app = Memo::new(move |_| frame.src.with(Option::is_some));
+    let has_app = memo(move || frame.src.with(Option::is_some));
     let width = move || match device.get() {
         Device::Full => "full",
         Device::Tablet => "tablet",
@@ -33,10 +34,10 @@ pub fn Preview() -> impl IntoView {
     };
     frame.listen();
     view! {
-        <div class="preview" data-app=move || has_app.get().to_string()>
+        <div class="preview" data-app=live::text(move || has_app.get().to_string())>
             <Toolbar frame device />
-            <div class="stage" data-width=width>
-                {move || {
+            <div class="stage" data-width=live::text(width)>
+                {live::view(move || {
                     has_app.get().then(|| {
                         view! {
                             <iframe
@@ -48,7 +49,7 @@ pub fn Preview() -> impl IntoView {
                             ></iframe>
                         }
                     })
-                }}
+                })}
                 <Waiting frame />
             </div>
         </div>
@@ -80,7 +81,7 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
     });
     let button = move |label: &'static str, icon: &'static str, kind: &'static str| {
         view! {
-            <button class="icon-button" type="button" aria-label=label title=label disabled=off on:click=move |_| frame.steer(kind)>
+            <button class="icon-button" type="button" aria-label=label title=label disabled=live::flag(off) on:click=on(move |_| frame.steer(kind))>
                 <Icon name=icon />
             </button>
         }
@@ -92,10 +93,10 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
             {button("Reload", "reload", "reload")}
             <form
                 class="address"
-                on:submit=move |event| {
+                on:submit=on(move |event: SubmitEvent| {
                     event.prevent_default();
                     frame.go();
-                }
+                })
             >
                 <Ports frame />
                 <input
@@ -103,13 +104,13 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
                     aria-label="Path"
                     spellcheck="false"
                     autocomplete="off"
-                    disabled=off
-                    prop:value=move || frame.path.get()
-                    on:input=move |event| frame.path.set(event_target_value(&event))
+                    disabled=live::flag(off)
+                    prop:value=live::text(move || frame.path.get())
+                    on:input=on(move |event: Event| frame.path.set(event_target_value(&event)))
                 />
             </form>
             <Faults frame />
-            <button class="icon-button" type="button" aria-label=device_label title=device_label disabled=off on:click=next>
+            <button class="icon-button" type="button" aria-label=live::text(device_label) title=live::text(device_label) disabled=live::flag(off) on:click=on(next)>
                 <Icon name=device_icon />
             </button>
             <a
@@ -118,8 +119,8 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
                 rel="noreferrer"
                 aria-label="Open in a new tab"
                 title="Open in a new tab"
-                href=move || frame.here()
-                aria-disabled=move || off().then_some("true")
+                href=live::text(move || frame.here())
+                aria-disabled=live::maybe(move || off().then_some("true"))
             >
                 <Icon name="external" />
             </a>
@@ -132,9 +133,9 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
 #[component]
 fn Ports(frame: Frame) -> impl IntoView {
     let bench = Workbench::here();
-    let ports = Memo::new(move |_| bench.store.read(Change::Preview, |state| state.ports.clone()));
+    let ports = memo(move || bench.store.read(Change::Preview, |state| state.ports.clone()));
     let current = move || frame.port.get();
-    move || {
+    live::view(move || {
         let ports: Vec<PortView> = ports.get();
         if ports.len() < 2 {
             let text = current().map(|port| format!(":{port}"));
@@ -144,19 +145,20 @@ fn Ports(frame: Frame) -> impl IntoView {
             .iter()
             .map(|p| view! { <option value=p.port.to_string() selected=Some(p.port) == current()>{format!(":{}", p.port)}</option> })
             .collect_view();
-        let choose = move |event| {
+        let choose = move |event: Event| {
             let wanted = event_target_value(&event).parse::<u16>().ok();
             if let Some(port) = ports.iter().find(|p| Some(p.port) == wanted) {
                 frame.show(port.port, &port.url);
             }
         };
         view! {
-            <select class="port" aria-label="Port" on:change=choose>
+            <select class="port" aria-label="Port" on:change=on(choose)>
                 {options}
             </select>
         }
         .into_any()
-    }
+    })
+    .into_any()
 }
 
 /// Errors the app reported, with one click to have them fixed.
@@ -172,17 +174,18 @@ fn Faults(frame: Frame) -> impl IntoView {
         bench.act(send_message(store.id(), text, model));
         bench.phone_chat.set(true);
     };
-    move || {
+    live::view(move || {
         let faults = frame.faults.get();
         (!faults.is_empty()).then(|| {
             let words = if faults.len() == 1 { "1 error".to_owned() } else { format!("{} errors", faults.len()) };
             view! {
-                <button class="faults" type="button" title=faults.join("\n") on:click=fix>
+                <button class="faults" type="button" title=faults.join("\n") on:click=on(fix)>
                     <Icon name="alert" />
                     <span>{words}</span>
                     <strong>"Fix it"</strong>
                 </button>
             }
         })
-    }
+    })
+    .into_any()
 }

@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use crate::domain::{Change, SandboxPhase};
-use crate::ui::kit::{Empty, Icon};
+use crate::ui::kit::{Empty, Icon, live, memo};
 use leptos::prelude::*;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub fn Waiting(
     frame: Frame,
 ) -> impl IntoView {
     let store = frame.store();
-    let stage = Memo::new(move |_| {
+    let stage = memo(move || {
         let working = store.read(Change::Turn, |s| s.turn.is_some());
         let written = store.read(Change::Files, |s| s.files_rev > 0);
         let wrote = store.read(Change::Drafts, |s| s.drafts.is_empty()) && written;
@@ -41,7 +41,7 @@ pub fn Waiting(
             _ => Stage::Nothing,
         }
     });
-    move || match stage.get() {
+    live::view(move || match stage.get() {
         Stage::Shown => ().into_any(),
         Stage::Nothing => view! {
             <div class="stand-in">
@@ -56,7 +56,8 @@ pub fn Waiting(
             </div>
         }
         .into_any(),
-    }
+    })
+    .into_any()
 }
 
 #[component]

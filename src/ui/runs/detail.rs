@@ -5,7 +5,7 @@ use super::{RunTook, Status};
 use crate::domain::{ApiError, Attempt, LogLevel, RunDetail, RunLog};
 use crate::server_fns::{cancel_run, get_run, replay_run};
 use crate::ui::browser;
-use crate::ui::kit::{Ago, Icon, Notice, TopBar, duration};
+use crate::ui::kit::{Ago, Icon, Notice, TopBar, duration, effect, live, on};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub fn RunPage(
     let run = RwSignal::new(detail);
     let failure = RwSignal::new(None::<ApiError>);
     let id = run.with_untracked(|run| run.summary.id.clone());
-    Effect::new(move |_| {
+    effect(move || {
         let id = id.clone();
         // It lives as long as the page.
         let _ = set_interval_with_handle(
@@ -43,7 +43,7 @@ pub fn RunPage(
         <TopBar />
         <main class="page">
             <Notice error=failure />
-            {move || view! { <Detail detail=run.get() failure /> }}
+            {live::view(move || view! { <Detail detail=run.get() failure /> })}
         </main>
     }
     .into_any()
@@ -100,8 +100,8 @@ fn Detail(detail: RunDetail, failure: RwSignal<Option<ApiError>>) -> impl IntoVi
                 <p class="muted">{summary.title.clone()}</p>
             </div>
             <div class="row">
-                {live.then(|| view! { <button class="button danger" type="button" on:click=cancel><Icon name="stop" />"Cancel"</button> })}
-                {(!live).then(|| view! { <button class="button" type="button" on:click=replay><Icon name="reload" />"Replay"</button> })}
+                {live.then(|| view! { <button class="button danger" type="button" on:click=on(cancel)><Icon name="stop" />"Cancel"</button> })}
+                {(!live).then(|| view! { <button class="button" type="button" on:click=on(replay)><Icon name="reload" />"Replay"</button> })}
             </div>
         </div>
         <section class="panel">
@@ -167,10 +167,10 @@ fn LogRow(log: RunLog) -> impl IntoView {
         LogLevel::Error => "error",
     };
     let clock = RwSignal::new(None::<String>);
-    Effect::new(move |_| clock.set(browser::clock_time(log.at)));
+    effect(move || clock.set(browser::clock_time(log.at)));
     view! {
         <li data-level=level>
-            <time>{clock}</time>
+            <time>{live::text(move || clock.get().unwrap_or_default())}</time>
             <span>{log.message}</span>
         </li>
     }

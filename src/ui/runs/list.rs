@@ -3,7 +3,7 @@
 use super::{RunTook, Status, words};
 use crate::domain::{Change, RunStatus, RunSummary};
 use crate::server_fns::list_runs;
-use crate::ui::kit::{Ago, Empty, TopBar};
+use crate::ui::kit::{Ago, Empty, TopBar, effect, live, memo};
 use crate::ui::page::RunsQuery;
 use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
@@ -27,9 +27,8 @@ const STATUSES: [RunStatus; 6] = [
 #[component]
 pub fn ProjectRuns() -> impl IntoView {
     let store = Workbench::here().store;
-    let runs = Memo::new(move |_| {
-        store.read(Change::Runs, |state| state.runs.iter().rev().cloned().collect::<Vec<RunSummary>>())
-    });
+    let runs =
+        memo(move || store.read(Change::Runs, |state| state.runs.iter().rev().cloned().collect::<Vec<RunSummary>>()));
     view! {
         <div class="runs-pane">
             <RunTable
@@ -52,7 +51,7 @@ pub fn RunsPage(
 ) -> impl IntoView {
     let list = RwSignal::new(runs);
     let asked = query.clone();
-    Effect::new(move |_| {
+    effect(move || {
         let query = asked.clone();
         // It lives as long as the page.
         let _ = set_interval_with_handle(
@@ -106,10 +105,10 @@ pub fn RunTable(
     /// And why.
     hint: &'static str,
 ) -> impl IntoView {
-    let empty = Memo::new(move |_| runs.with(Vec::is_empty));
+    let empty = memo(move || runs.with(Vec::is_empty));
     view! {
-        {move || empty.get().then(|| view! { <Empty icon="runs" title=none text=hint /> })}
-        <table class="runs" hidden=move || empty.get()>
+        {live::view(move || empty.get().then(|| view! { <Empty icon="runs" title=none text=hint /> }))}
+        <table class="runs" hidden=live::flag(move || empty.get())>
             <thead>
                 <tr>
                     <th scope="col">"Task"</th>
@@ -120,9 +119,11 @@ pub fn RunTable(
                 </tr>
             </thead>
             <tbody>
-                <For each=move || runs.get() key=|run| (run.id.clone(), run.status, run.attempt, run.finished_at) let:run>
-                    <RunRow run />
-                </For>
+                {live::each(
+                    move || runs.get(),
+                    |run| format!("{} {:?} {} {:?}", run.id, run.status, run.attempt, run.finished_at),
+                    |run| view! { <RunRow run /> },
+                )}
             </tbody>
         </table>
     }

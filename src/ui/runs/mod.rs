@@ -7,7 +7,7 @@ pub use detail::RunPage;
 pub use list::{ProjectRuns, RunsPage};
 
 use crate::domain::{RunStatus, RunSummary};
-use crate::ui::kit::{duration, use_now};
+use crate::ui::kit::{duration, live, use_now};
 use leptos::prelude::*;
 
 /// A status for styles.
@@ -54,5 +54,5 @@ fn RunTook(run: RunSummary) -> impl IntoView {
         };
         Some(duration(ms))
     };
-    view! { <span>{took}</span> }.into_any()
+    view! { <span>{live::text(move || took().unwrap_or_default())}</span> }.into_any()
 }

@@ -3,6 +3,7 @@
 use crate::domain::{ApiError, Change, CommandId};
 use crate::server_fns::{command_output, stop_turn};
 use crate::ui::browser;
+use crate::ui::kit::effect;
 use crate::ui::page::{Layout, Pane, ProjectPage};
 use crate::ui::store::Store;
 use leptos::ev;
@@ -131,7 +132,7 @@ impl Workbench {
 
     /// Ctrl or Cmd with 1 to 4 shows a pane; Escape stops the turn.
     pub fn listen_to_keys(self) {
-        Effect::new(move |_| {
+        effect(move || {
             // It lives as long as the page.
             let _ = window_event_listener(ev::keydown, move |event| {
                 let command = event.ctrl_key() || event.meta_key();

@@ -3,7 +3,7 @@
 use super::Workbench;
 use crate::domain::{Change, SandboxPhase};
 use crate::server_fns::rename_project;
-use crate::ui::kit::{Icon, ThemeButton};
+use crate::ui::kit::{Icon, ThemeButton, effect, live, memo, on};
 use crate::ui::store::Link;
 use leptos::ev::KeyboardEvent;
 use leptos::html;
@@ -36,10 +36,10 @@ pub fn Header() -> impl IntoView {
 fn Name() -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
-    let name = Memo::new(move |_| store.read(Change::Project, |state| state.name.clone()));
+    let name = memo(move || store.read(Change::Project, |state| state.name.clone()));
     let editing = RwSignal::new(false);
     let field = NodeRef::<html::Input>::new();
-    Effect::new(move |_| {
+    effect(move || {
         if editing.get()
             && let Some(field) = field.get()
         {
@@ -48,7 +48,7 @@ fn Name() -> impl IntoView {
             field.select();
         }
     });
-    Effect::new(move |_| document().set_title(&format!("{} · Sandcastle", name.get())));
+    effect(move || document().set_title(&format!("{} · Sandcastle", name.get())));
     let save = move || {
         if !editing.get_untracked() {
             return;
@@ -69,17 +69,17 @@ fn Name() -> impl IntoView {
     };
     view! {
         <h1 class="name">
-            <button type="button" title="Rename" hidden=move || editing.get() on:click=move |_| editing.set(true)>
-                {name}
+            <button type="button" title="Rename" hidden=live::flag(move || editing.get()) on:click=on(move |_| editing.set(true))>
+                {live::text(move || name.get())}
             </button>
             <input
                 class="input"
                 node_ref=field
                 aria-label="Project name"
                 maxlength="120"
-                hidden=move || !editing.get()
-                on:keydown=key
-                on:blur=move |_| save()
+                hidden=live::flag(move || !editing.get())
+                on:keydown=on(key)
+                on:blur=on(move |_| save())
             />
         </h1>
     }
@@ -90,7 +90,7 @@ fn Name() -> impl IntoView {
 #[component]
 fn StatePill() -> impl IntoView {
     let store = Workbench::here().store;
-    let state = Memo::new(move |_| {
+    let state = memo(move || {
         let working = store.read(Change::Turn, |s| s.turn.is_some());
         let sandbox = store.read(Change::Sandbox, |s| s.sandbox.as_ref().map(|s| (s.phase, s.detail.clone())));
         let (phase, detail) = sandbox.unzip();
@@ -106,9 +106,9 @@ fn StatePill() -> impl IntoView {
         }
     });
     view! {
-        <span class="pill" role="status" data-state=move || state.get().0 title=move || state.get().2>
-            <span class="dot" data-state=move || state.get().0></span>
-            <span>{move || state.get().1}</span>
+        <span class="pill" role="status" data-state=live::text(move || state.get().0) title=live::maybe(move || state.get().2)>
+            <span class="dot" data-state=live::text(move || state.get().0)></span>
+            <span>{live::text(move || state.get().1)}</span>
         </span>
     }
     .into_any()

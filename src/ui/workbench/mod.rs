@@ -10,6 +10,7 @@ pub use splitter::{Split, Splitter};
 
 use crate::ui::chat::Chat;
 use crate::ui::code::Code;
+use crate::ui::kit::{effect, live};
 use crate::ui::logs::Logs;
 use crate::ui::page::{Pane, ProjectPage};
 use crate::ui::preview::Preview;
@@ -27,7 +28,7 @@ pub fn WorkbenchPage(
 ) -> impl IntoView {
     let bench = Workbench::new(&page);
     provide_context(bench);
-    Effect::new(move |_| transport::connect(bench.store));
+    effect(move || transport::connect(bench.store));
     bench.switch_when_ready();
     bench.listen_to_keys();
     let ProjectPage { models, files, open_file, .. } = page;
@@ -36,24 +37,24 @@ pub fn WorkbenchPage(
     view! {
         <div
             class="bench"
-            data-pane=move || pane.get().slug()
-            data-phone=move || if bench.phone_chat.get() { "chat" } else { "work" }
+            data-pane=live::text(move || pane.get().slug())
+            data-phone=live::text(move || if bench.phone_chat.get() { "chat" } else { "work" })
         >
             <Header />
             <Chat models />
             <Splitter split=Split::Chat />
             <section class="work" aria-label="Work">
                 <PaneTabs />
-                <div class="pane" id="pane-preview" role="tabpanel" aria-labelledby="tab-preview" hidden=panel(Pane::Preview)>
+                <div class="pane" id="pane-preview" role="tabpanel" aria-labelledby="tab-preview" hidden=live::flag(panel(Pane::Preview))>
                     <Preview />
                 </div>
-                <div class="pane" id="pane-code" role="tabpanel" aria-labelledby="tab-code" hidden=panel(Pane::Code)>
+                <div class="pane" id="pane-code" role="tabpanel" aria-labelledby="tab-code" hidden=live::flag(panel(Pane::Code))>
                     <Code files open_file />
                 </div>
-                <div class="pane" id="pane-logs" role="tabpanel" aria-labelledby="tab-logs" hidden=panel(Pane::Logs)>
+                <div class="pane" id="pane-logs" role="tabpanel" aria-labelledby="tab-logs" hidden=live::flag(panel(Pane::Logs))>
                     <Logs />
                 </div>
-                <div class="pane" id="pane-runs" role="tabpanel" aria-labelledby="tab-runs" hidden=panel(Pane::Runs)>
+                <div class="pane" id="pane-runs" role="tabpanel" aria-labelledby="tab-runs" hidden=live::flag(panel(Pane::Runs))>
                     <ProjectRuns />
                 </div>
             </section>

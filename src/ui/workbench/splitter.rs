@@ -2,6 +2,7 @@
 
 use super::Workbench;
 use crate::ui::browser;
+use crate::ui::kit::{live, on};
 use crate::ui::page::Layout;
 use leptos::ev::{KeyboardEvent, PointerEvent};
 use leptos::prelude::*;
@@ -108,13 +109,13 @@ pub fn Splitter(
             aria-label=split.label()
             aria-valuemin=least
             aria-valuemax=most
-            aria-valuenow=size
-            data-dragging=move || from.get().is_some().to_string()
-            on:pointerdown=down
-            on:pointermove=drag
-            on:pointerup=up
-            on:pointercancel=up
-            on:keydown=key
+            aria-valuenow=live::text(move || size().to_string())
+            data-dragging=live::text(move || from.get().is_some().to_string())
+            on:pointerdown=on(down)
+            on:pointermove=on(drag)
+            on:pointerup=on(up)
+            on:pointercancel=on(up)
+            on:keydown=on(key)
         ></div>
     }
     .into_any()

@@ -2,7 +2,7 @@
 
 use super::Workbench;
 use crate::domain::Change;
-use crate::ui::kit::Icon;
+use crate::ui::kit::{Icon, live, memo, on};
 use crate::ui::page::Pane;
 use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
@@ -23,7 +23,7 @@ fn icon(pane: Pane) -> &'static str {
 pub fn PaneTabs() -> impl IntoView {
     let bench = Workbench::here();
     let pane = bench.pane;
-    let running = Memo::new(move |_| {
+    let running = memo(move || {
         bench.store.read(Change::Commands, |state| state.commands.iter().filter(|c| c.exit.is_none()).count())
     });
     let on_key = move |event: KeyboardEvent| {
@@ -56,19 +56,19 @@ pub fn PaneTabs() -> impl IntoView {
                     role="tab"
                     id=format!("tab-{}", of.slug())
                     aria-controls=format!("pane-{}", of.slug())
-                    aria-selected=move || selected().to_string()
-                    tabindex=move || if selected() { "0" } else { "-1" }
-                    on:click=move |_| bench.choose(of)
+                    aria-selected=live::text(move || selected().to_string())
+                    tabindex=live::text(move || if selected() { "0" } else { "-1" })
+                    on:click=on(move |_| bench.choose(of))
                 >
                     <Icon name=icon(of) />
                     <span>{of.label()}</span>
-                    {move || count().map(|n| view! { <span class="badge" aria-hidden="true">{n}</span> })}
+                    {live::view(move || count().map(|n| view! { <span class="badge" aria-hidden="true">{n}</span> }))}
                 </button>
             }
         })
         .collect_view();
     view! {
-        <div class="tabs" role="tablist" aria-label="Work pane" on:keydown=on_key>
+        <div class="tabs" role="tablist" aria-label="Work pane" on:keydown=on(on_key)>
             {tabs}
         </div>
     }
@@ -85,7 +85,7 @@ pub fn PhoneTabs() -> impl IntoView {
         .map(|of| {
             let current = move || (!chat.get() && bench.pane.get() == of).then_some("page");
             view! {
-                <button type="button" aria-current=current on:click=move |_| bench.choose(of)>
+                <button type="button" aria-current=live::maybe(current) on:click=on(move |_| bench.choose(of))>
                     <Icon name=icon(of) />
                     {of.label()}
                 </button>
@@ -94,7 +94,7 @@ pub fn PhoneTabs() -> impl IntoView {
         .collect_view();
     view! {
         <nav class="phone-tabs" aria-label="Views">
-            <button type="button" aria-current=move || chat.get().then_some("page") on:click=move |_| chat.set(true)>
+            <button type="button" aria-current=live::maybe(move || chat.get().then_some("page")) on:click=on(move |_| chat.set(true))>
                 <Icon name="chat" />
                 "Chat"
             </button>

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
+use super::snip::snip;
 use super::stamp::{Stamp, digest, files};
 use crate::process::{cargo, command, output, run};
 use crate::project::{Mode, NAME, Project, WASM_TARGET};
@@ -15,7 +16,7 @@ const PROFILE: &str = "wasm-release";
 /// Oldest browsers that know `light-dark()` and nesting, so that esbuild leaves both as they are.
 const BROWSERS: &str = "--target=chrome123,edge123,firefox121,safari17.5";
 /// Part of the stamp: count up when the steps below change.
-const STEPS: &str = "1";
+const STEPS: &str = "4";
 
 /// The files, not yet named by their content.
 pub struct Pieces {
@@ -83,7 +84,12 @@ fn bind_wasm(project: &Project, mode: Mode, compiled: &Path, dir: &Path, pieces:
         fs::remove_dir_all(&bound).with_context(|| format!("cannot empty {}", bound.display()))?;
     }
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(compiled).out_name(NAME).typescript(false).omit_default_module_path(true);
+    let wasm = fs::read(compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
+    match mode {
+        Mode::Release => bindgen.input_bytes(NAME, snip(&wasm)?),
+        Mode::Dev => bindgen.input_bytes(NAME, wasm),
+    };
+    bindgen.out_name(NAME).typescript(false).omit_default_module_path(true);
     bindgen.debug(mode == Mode::Dev).keep_debug(mode == Mode::Dev).remove_name_section(mode == Mode::Release);
     bindgen.web(true)?.generate(&bound).context("wasm-bindgen failed")?;
 
@@ -106,7 +112,14 @@ fn bind_wasm(project: &Project, mode: Mode, compiled: &Path, dir: &Path, pieces:
 /// A third of the transfer is won here, so a failure fails the build instead of shipping the larger file.
 fn optimise(project: &Project, from: &Path, to: &Path) -> Result<()> {
     let mut wasm_opt = command(project.node_tool("wasm-opt"), &project.root);
-    wasm_opt.args(["-Oz", "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext"]);
+    wasm_opt.args([
+        "-Oz",
+        "--merge-similar-functions",
+        "-Oz",
+        "--enable-bulk-memory",
+        "--enable-nontrapping-float-to-int",
+        "--enable-sign-ext",
+    ]);
     wasm_opt.args(["--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue"]);
     output(wasm_opt.arg(from).arg("-o").arg(to)).map(drop)
 }

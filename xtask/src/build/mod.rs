@@ -7,6 +7,7 @@
 mod browser;
 mod init;
 mod site;
+mod snip;
 mod stamp;
 mod tools;
 
