@@ -5,6 +5,7 @@
 mod agent;
 mod config;
 mod demo;
+mod e2b;
 mod egress;
 mod fake_model;
 mod host_provider;

@@ -87,6 +87,7 @@ impl Create {
         }
         let mut network = self.network.unwrap_or_default().check()?;
         network.internet = self.allow_internet_access.or(network.internet);
+        check_internet(&network)?;
         let on_timeout = if self.auto_pause.unwrap_or(false) { OnTimeout::Pause } else { OnTimeout::Kill };
         let auto_resume = self.auto_resume.unwrap_or_default().enabled;
         if auto_resume && on_timeout != OnTimeout::Pause {
@@ -143,6 +144,14 @@ impl NetworkMessage {
             mask_host,
         })
     }
+}
+
+/// Until a sandbox's way out can be closed over this API, asking for that is refused: a promise not held is worse.
+pub(super) fn check_internet(network: &Network) -> Result<(), Refused> {
+    if network.internet == Some(false) {
+        return Err(bad("a sandbox without internet access is not supported by this server yet"));
+    }
+    Ok(())
 }
 
 fn check_map(field: &str, map: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused> {
