@@ -1,6 +1,6 @@
 # Everything here is `cargo xtask`; this file only gives the commands the names people expect.
 .DEFAULT_GOAL := help
-.PHONY: help start dev build test bench fmt lint clean
+.PHONY: help start dev build test fuzz bench fmt lint clean
 
 XTASK := cargo xtask
 
@@ -18,6 +18,9 @@ build: rust ## Build everything for release without serving
 
 test: rust ## Run every check and test, end-to-end tests in Chromium included
 	@$(XTASK) test
+
+fuzz: rust ## Run the tests with made-up input for long (PROPTEST_CASES=1000000 for longer)
+	@$(XTASK) fuzz
 
 bench: rust ## Measure the release build and print a table
 	@$(XTASK) bench

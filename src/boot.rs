@@ -7,6 +7,7 @@ use crate::api::{AppState, router};
 use crate::config::{Config, ServerConfig};
 use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
+use crate::otlp::Exporter;
 use crate::sandbox::egress::Egress;
 use crate::sandbox::fleet::Fleet;
 use crate::sandbox::gateway::Gateway;
@@ -71,6 +72,7 @@ pub struct App {
     preview: PreviewProxy,
     gateway: Gateway,
     egress: Option<Egress>,
+    exporter: Option<Exporter>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     server: JoinHandle<()>,
@@ -97,6 +99,7 @@ impl App {
         let addr = listener.local_addr().map_err(|reason| BootError::Address { addr: config.server.addr, reason })?;
         config.server.addr = addr;
         let config = Arc::new(config);
+        let config_otlp = config.otlp.clone();
         let (store, host_tools) =
             tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
         let store = store?;
@@ -104,6 +107,7 @@ impl App {
         let services = services(config, store, provider, &demo, host_tools);
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
+        let exporter = config_otlp.and_then(|otlp| Exporter::start(otlp, &services.workflow));
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
 
@@ -114,7 +118,7 @@ impl App {
         let fronts = (preview.clone(), gateway.clone());
         let state = AppState::new(services.clone(), fronts, shutdown.clone(), tasks.clone());
         let server = tokio::spawn(serve(listener, state, shutdown.clone()));
-        Ok(Self { services, addr, demo, preview, gateway, egress, shutdown, tasks, server })
+        Ok(Self { services, addr, demo, preview, gateway, egress, exporter, shutdown, tasks, server })
     }
 
     /// The parts.
@@ -140,12 +144,15 @@ impl App {
     /// Ends streams, finishes what is being answered, leaves runs resumable, puts sandboxes to sleep and closes the
     /// store; at most ten seconds.
     pub async fn stop(self) {
-        let Self { services, demo, preview, gateway, egress, shutdown, tasks, server, .. } = self;
+        let Self { services, demo, preview, gateway, egress, exporter, shutdown, tasks, server, .. } = self;
         shutdown.cancel();
         tasks.close();
         let abort = server.abort_handle();
         let orderly = async {
             services.workflow.shutdown(RUNS_GRACE).await;
+            if let Some(exporter) = exporter {
+                exporter.shutdown().await;
+            }
             services.sandbox.shutdown().await;
             preview.shutdown().await;
             services.fleet.shutdown().await;

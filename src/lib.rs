@@ -13,9 +13,13 @@ pub mod boot;
 pub mod cli;
 #[cfg(feature = "ssr")]
 pub mod config;
+#[cfg(feature = "ssr")]
+pub mod dashboard;
 pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod llm;
+#[cfg(feature = "ssr")]
+pub mod otlp;
 #[cfg(feature = "ssr")]
 pub mod render;
 #[cfg(feature = "ssr")]

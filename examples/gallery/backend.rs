@@ -3,12 +3,11 @@
 use crate::fixtures;
 use async_trait::async_trait;
 use sandcastle::domain::{
-    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId,
-    RunSummary,
+    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
 };
 use sandcastle::render::{highlight, language_of};
 use sandcastle::server_fns::Backend;
-use sandcastle::ui::{FileBody, FileView, RunsQuery};
+use sandcastle::ui::{FileBody, FileView};
 
 /// Answers from fixtures; what changes something is refused with words.
 pub struct Fixture;
@@ -60,16 +59,13 @@ impl Backend for Fixture {
     async fn command_output(&self, _p: ProjectId, _c: CommandId, _from: Option<u64>) -> Result<LogSlice, ApiError> {
         Ok(LogSlice { start: 0, end: 24, total: 24, text: "kept from an earlier day".to_owned() })
     }
-    async fn list_runs(&self, _query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-        Ok(fixtures::runs())
-    }
-    async fn get_run(&self, _run: RunId) -> Result<RunDetail, ApiError> {
-        Ok(fixtures::run(false))
-    }
-    async fn cancel_run(&self, _run: RunId) -> Result<(), ApiError> {
+    async fn set_network_mode(&self, _project: ProjectId, _mode: NetworkMode) -> Result<(), ApiError> {
         refused()
     }
-    async fn replay_run(&self, _run: RunId) -> Result<RunId, ApiError> {
+    async fn allow_destination(&self, _project: ProjectId, _target: String) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn runs_part(&self, _path: String) -> Result<String, ApiError> {
         refused()
     }
 }

@@ -1,15 +1,15 @@
 //! The pages of the gallery.
 
-use crate::script::{FILES, NEXT, NPM, PROMPT, START, folded, id, model, sandbox, summary};
+use crate::dashboard;
+use crate::script::{FILES, NEXT, NPM, PROMPT, START, folded, id, model, sandbox};
 use sandcastle::domain::{
-    ApiError, Attempt, CommandExit, ErrorCode, Event, EventBody, FileKind, FileNode, LogLevel, OutputWindow,
-    ProjectState, ProjectSummary, RunDetail, RunLog, RunStatus, RunSummary, SandboxPhase, TurnOutcome, build_tree,
+    ApiError, CommandExit, ErrorCode, Event, EventBody, FileKind, FileNode, OutputWindow, ProjectState, ProjectSummary,
+    SandboxPhase, TurnOutcome, build_tree,
 };
 use sandcastle::render::{highlight, language_of, markdown_to_html};
 use sandcastle::ui::{
-    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, RunsQuery, Sample, SettingsPage,
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, Sample, SettingsPage,
 };
-use serde_json::json;
 
 /// Addresses of all pages.
 pub const NAMES: [&str; 21] = [
@@ -65,9 +65,9 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
             "The sandbox was ended by the system: out of memory (2048 MiB limit). Its files are kept; the next message starts it again.",
         ),
         "project-huge" => huge(app),
-        "runs" => PageData::Runs { runs: runs(), query: RunsQuery::default() },
-        "run" => PageData::Run { detail: Box::new(run(false)) },
-        "run-failed" => PageData::Run { detail: Box::new(run(true)) },
+        "runs" => dashboard::list(),
+        "run" => dashboard::run(false),
+        "run-failed" => dashboard::run(true),
         _ => return None,
     })
 }
@@ -271,55 +271,6 @@ pub fn files() -> Vec<FileNode> {
 /// A file of the story.
 pub fn source(path: &str) -> &'static str {
     FILES.into_iter().find(|(have, _)| *have == path).map_or("", |(_, text)| text)
-}
-
-/// Runs in every state.
-pub fn runs() -> Vec<RunSummary> {
-    let mut runs: Vec<RunSummary> = (1..=6).map(summary).collect();
-    let states =
-        [RunStatus::Executing, RunStatus::Delayed, RunStatus::Failed, RunStatus::Canceled, RunStatus::TimedOut];
-    for (n, status) in (20..).zip(states) {
-        let error =
-            (status == RunStatus::Failed).then(|| "npm ERR! network request to registry.npmjs.org failed".to_owned());
-        let finished_at = status.is_final().then_some(START + 9000);
-        runs.push(RunSummary { status, error, finished_at, attempt: 2, title: "npm test".into(), ..summary(n) });
-    }
-    runs.reverse();
-    runs
-}
-
-/// One run in full.
-pub fn run(failed: bool) -> RunDetail {
-    let status = if failed { RunStatus::Failed } else { RunStatus::Completed };
-    let error = failed.then(|| {
-        ApiError::new(ErrorCode::Sandbox, "The command could not start: the workspace is over its limit of 4096 MiB.")
-    });
-    let attempt = |number: u32, error: Option<ApiError>| Attempt {
-        number,
-        started_at: START + u64::from(number) * 3000,
-        finished_at: Some(START + u64::from(number) * 3000 + 1240),
-        error,
-        retry_at: None,
-        crashed: number == 1 && failed,
-    };
-    let attempts = if failed { (1..=3).map(|n| attempt(n, error.clone())).collect() } else { vec![attempt(1, None)] };
-    let log =
-        |at: u64, level: LogLevel, message: &str| RunLog { at: START + at, level, message: message.into(), attempt: 1 };
-    RunDetail {
-        summary: RunSummary { status, attempt: attempts.len() as u32, ..summary(4) },
-        payload: json!({"project": "prj_live", "line": "npm install", "background": false, "timeoutMs": 300_000}),
-        output: (!failed).then(|| json!({"commandId": "cmd_4", "exitCode": 0, "durationMs": 14_200})),
-        error,
-        idempotency_key: Some("run_1:call_4".into()),
-        replay_of: failed.then(|| id("run_3")),
-        attempts,
-        logs: vec![
-            log(12, LogLevel::Info, "started `npm install`"),
-            log(4000, LogLevel::Warn, "the registry answered slowly"),
-            log(14_000, if failed { LogLevel::Error } else { LogLevel::Info }, "exit code 0"),
-        ],
-        children: if failed { Vec::new() } else { vec![summary(5), summary(6)] },
-    }
 }
 
 fn settings(demo: bool) -> Document {

@@ -3,6 +3,7 @@
 //! `cargo xtask build --dev`, then `cargo run --example gallery --features ssr`, then open the address it prints.
 
 mod backend;
+mod dashboard;
 mod fixtures;
 mod script;
 

@@ -30,7 +30,16 @@ pub fn sandbox(phase: SandboxPhase, detail: Option<&str>) -> SandboxView {
         phase,
         detail: detail.map(str::to_owned),
         provider: "local".into(),
-        limits: Limits { memory_mib: 2048, processes: 512, disk_mib: 4096, mechanism: "cgroup v2".into() },
+        limits: Limits {
+            memory_mib: 2048,
+            processes: 512,
+            disk_mib: 4096,
+            cpu_percent: 0,
+            files: 500_000,
+            open_files: 65_536,
+            output_mib: 6,
+            mechanism: "memory and CPU by cgroup v2, disk by a watcher".into(),
+        },
     }
 }
 

@@ -11,8 +11,6 @@ use std::io;
 
 /// Where commands may write, as far as the mounts let them.
 const WRITABLE: [&str; 5] = ["/tmp", "/dev", "/proc", "/home/user", "/var/user"];
-/// The most files one process may have open.
-const OPEN_FILES: u64 = 65_536;
 /// One step below interactive programs of the host.
 const NICE: i32 = 5;
 
@@ -23,7 +21,7 @@ pub fn apply(setup: &Setup) -> Result<bool, Refusal> {
     let landlock = restrict_files();
     drop_capabilities().step("drop capabilities")?;
     control(libc::PR_SET_DUMPABLE, 0).step("become unreadable for others")?;
-    seccomp::install().step("install the system call filter")?;
+    seccomp::install(setup.data_bytes == 0).step("install the system call filter")?;
     Ok(landlock)
 }
 
@@ -35,7 +33,7 @@ fn control(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
 fn limits(setup: &Setup) -> io::Result<()> {
     limit(libc::RLIMIT_CORE, 0)?;
     limit(libc::RLIMIT_NPROC, setup.processes)?;
-    limit(libc::RLIMIT_NOFILE, OPEN_FILES)?;
+    limit(libc::RLIMIT_NOFILE, setup.open_files)?;
     limit(libc::RLIMIT_FSIZE, setup.file_bytes)?;
     if setup.data_bytes > 0 {
         limit(libc::RLIMIT_DATA, setup.data_bytes)?;

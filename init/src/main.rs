@@ -10,6 +10,7 @@ mod net;
 mod rootfs;
 mod seccomp;
 mod shim;
+mod sockets;
 mod supervise;
 mod sys;
 mod usage;

@@ -2,8 +2,8 @@
 
 use crate::shim::{self, Command};
 use crate::sys::{self, check};
-use crate::usage;
 use crate::wire::{Event, MAX_FDS, MAX_MESSAGE, Request, Wire};
+use crate::{sockets, usage};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -91,7 +91,12 @@ fn answer(
         Request::Usage { id } => {
             let now = usage::measure();
             let (memory, processes, cpu_ms) = (now.memory, now.processes, now.cpu_ms);
-            send(control, &Event::Usage { id, memory, processes, cpu_ms }, &[])?;
+            let largest = now.largest.as_slice().into();
+            send(control, &Event::Usage { id, memory, processes, cpu_ms, largest }, &[])?;
+        }
+        Request::Owner { id, local, remote } => {
+            let program = sockets::owner(local, remote).unwrap_or_default();
+            send(control, &Event::Owner { id, program: program.as_slice().into() }, &[])?;
         }
     }
     Ok(())

@@ -1,17 +1,23 @@
 //! Reads the sandbox's own `/proc`: who is whose child, and what all of it uses.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
 
 /// Sums over the sandbox.
 #[derive(Default)]
 pub struct Usage {
-    /// Anonymous memory in bytes; files and shared pages are the host's cache.
+    /// Anonymous and shared memory in bytes; files are the host's cache.
     pub memory: u64,
     /// Processes and threads, without init.
     pub processes: u64,
     /// CPU time of live processes and of those they reaped.
     pub cpu_ms: u64,
+    /// Name of the program with the most memory; empty if nothing runs.
+    pub largest: Vec<u8>,
 }
+
+/// Shared memory below this is taken as it is mapped; above, it is worth to find out who shares it.
+const SHARED_WORTH_ASKING: u64 = 16 << 20;
 
 struct Process {
     pid: i32,
@@ -23,15 +29,25 @@ struct Process {
 /// What all processes but init use.
 pub fn measure() -> Usage {
     // SAFETY: plain numbers.
-    let (page, hertz) = unsafe { (libc::sysconf(libc::_SC_PAGESIZE), libc::sysconf(libc::_SC_CLK_TCK)) };
-    let (page, hertz) = (u64::try_from(page).unwrap_or(4096), u64::try_from(hertz).unwrap_or(100).max(1));
+    let hertz = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let hertz = u64::try_from(hertz).unwrap_or(100).max(1);
     let mut usage = Usage::default();
+    let mut largest = (0, 0);
     for process in processes().filter(|process| process.pid != 1) {
+        let memory = memory(process.pid);
         usage.processes += process.threads;
         usage.cpu_ms += process.ticks * 1000 / hertz;
-        usage.memory += anonymous_pages(process.pid) * page;
+        usage.memory += memory;
+        largest = largest.max((memory, process.pid));
     }
+    usage.largest = program(largest.1).unwrap_or_default();
     usage
+}
+
+/// The name of the program a process runs. Its own word for itself (`comm`) often is a thread's or a made-up one.
+pub fn program(pid: i32) -> Option<Vec<u8>> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.as_bytes().to_owned())
 }
 
 /// The processes whose parent is `parent`.
@@ -73,9 +89,19 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     Some(Process { pid, parent: fields.get(1)?.parse().ok()?, threads: number(17).unwrap_or(1), ticks })
 }
 
-fn anonymous_pages(pid: i32) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let mut fields = statm.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
-    let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
-    resident.saturating_sub(shared)
+/// What goes with the process: its own pages, and its part of those it shares without a file.
+fn memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let (own, shared) = (kilobytes(&status, "RssAnon:"), kilobytes(&status, "RssShmem:"));
+    if shared < SHARED_WORTH_ASKING {
+        return own + shared;
+    }
+    let parts = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    own + kilobytes(&parts, "Pss_Shmem:")
+}
+
+/// The value of a line like `RssAnon:   120 kB`, in bytes.
+fn kilobytes(text: &str, name: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok());
+    value.unwrap_or(0u64) << 10
 }

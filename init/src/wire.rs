@@ -217,6 +217,8 @@ wire_struct! {
         tmp_bytes: u64,
         /// Processes and threads, counted in the sandbox's own user namespace.
         processes: u64,
+        /// Files one process may have open.
+        open_files: u64,
         /// The largest file in bytes.
         file_bytes: u64,
         /// Data of one process in bytes; 0 where a control group limits memory.
@@ -243,6 +245,8 @@ wire_enum! {
         7 Root { id: u32 },
         /// Stops every process but init, or lets all go on.
         8 Freeze { frozen: bool },
+        /// Asks which process holds the TCP socket with this local and this remote port.
+        20 Owner { id: u32, local: u16, remote: u16 },
     }
 }
 
@@ -265,12 +269,14 @@ wire_enum! {
         7 Gone { id: u32 },
         /// Sockets, the IPv4 ones first.
         8 Sockets { id: u32 },
-        /// What the sandbox uses.
-        9 Usage { id: u32, memory: u64, processes: u64, cpu_ms: u64 },
+        /// What the sandbox uses, and the process that has the most memory.
+        9 Usage { id: u32, memory: u64, processes: u64, cpu_ms: u64, largest: Text },
         /// A new terminal: the side of the server, then the side of the command. None if it could not be made.
         10 Terminal { id: u32 },
         /// The root directory.
         11 Root { id: u32 },
+        /// The program that holds the socket asked for; empty if none was found.
+        20 Owner { id: u32, program: Text },
     }
 }
 

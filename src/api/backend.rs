@@ -1,14 +1,12 @@
 //! What the interface's calls do: the services behind the server functions' one trait.
 
 use crate::domain::{
-    ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId,
-    RunSummary,
+    ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId, ProjectState,
 };
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
 use crate::services::Services;
-use crate::ui::{FileBody, FileView, RunsQuery};
-use crate::workflow::RunFilter;
+use crate::ui::{FileBody, FileView};
 use async_trait::async_trait;
 
 /// Output in one answer, in bytes.
@@ -102,20 +100,18 @@ impl Backend for Services {
         Ok(self.sandbox.read_log(&project, &command, from, OUTPUT_MAX).await?)
     }
 
-    async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-        let RunsQuery { project, status, task } = query;
-        Ok(self.workflow.list(RunFilter { project, status, task, ..RunFilter::default() }).await?)
+    async fn set_network_mode(&self, project: ProjectId, mode: NetworkMode) -> Result<(), ApiError> {
+        let policy = self.store.events().state(&project).await?.network.policy.clone();
+        self.sandbox.set_network_policy(&project, NetworkPolicy { mode, ..policy }).await?;
+        Ok(())
     }
 
-    async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError> {
-        Ok(self.workflow.get(&run).await?)
+    async fn allow_destination(&self, project: ProjectId, target: String) -> Result<(), ApiError> {
+        self.sandbox.allow_destination(&project, &target).await?;
+        Ok(())
     }
 
-    async fn cancel_run(&self, run: RunId) -> Result<(), ApiError> {
-        Ok(self.workflow.cancel(&run).await?)
-    }
-
-    async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError> {
-        Ok(self.workflow.replay(&run).await?)
+    async fn runs_part(&self, path: String) -> Result<String, ApiError> {
+        Ok(super::dashboard::part(self, &path).await?.html)
     }
 }

@@ -179,7 +179,10 @@ fn admit(guard: &Guard, from: IpAddr, request: &Request) -> Result<(), Refusal> 
 
 /// What is served before signing in: the sign-in itself, liveness, and the files it is drawn with.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/login" | "/healthz" | "/favicon.svg" | "/icons.svg" | "/api/fn/login") || path.starts_with("/pkg/")
+    // The API of Trigger.dev has keys of its own.
+    super::trigger::owns(path)
+        || matches!(path, "/login" | "/healthz" | "/favicon.svg" | "/icons.svg" | "/api/fn/login")
+        || path.starts_with("/pkg/")
 }
 
 /// Nothing on another origin may change anything here, nor read the API. Programs send neither header and pass.

@@ -4,10 +4,12 @@
 //! each handler checks its input and makes one call on the services.
 
 mod backend;
+mod dashboard;
 mod error;
 mod guard;
 mod metrics;
 mod models;
+mod network;
 mod observe;
 mod openapi;
 mod pages;
@@ -15,9 +17,11 @@ mod preview;
 mod projects;
 mod router;
 mod runs;
+mod runs_live;
 mod sandboxes;
 mod site;
 mod sse;
+mod trigger;
 
 pub use openapi::DOCUMENT as OPENAPI;
 pub use router::{program_paths, router};

@@ -4,13 +4,11 @@
 use super::AppState;
 use super::error::{Failure, Path, Query};
 use super::guard::{self, cookie, local_path};
-use crate::domain::{ApiError, OutputWindow, ProjectId, ProjectState, RunId};
+use crate::domain::{ApiError, OutputWindow, ProjectId, ProjectState};
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
-use crate::ui::{
-    Check, Document, Layout, PageData, ProjectPage, RunsQuery, SettingsPage, ShellOptions, Theme, document, shell,
-};
+use crate::ui::{Check, Document, Layout, PageData, ProjectPage, SettingsPage, ShellOptions, Theme, document, shell};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, State};
@@ -54,29 +52,6 @@ pub async fn project(
     let page = async {
         let (Path(id), Query(query)) = (path?, query?);
         workbench(&app, &headers, &id, query).await
-    };
-    answer(&app, &headers, page.await)
-}
-
-/// `GET /runs`
-pub async fn runs(
-    State(app): State<AppState>,
-    query: Result<Query<RunsQuery>, Failure>,
-    headers: HeaderMap,
-) -> Response {
-    let page = async {
-        let Query(query) = query?;
-        let runs = app.services.list_runs(query.clone()).await?;
-        Ok(PageData::Runs { runs, query })
-    };
-    answer(&app, &headers, page.await)
-}
-
-/// `GET /runs/{run}`
-pub async fn run(State(app): State<AppState>, path: Result<Path<RunId>, Failure>, headers: HeaderMap) -> Response {
-    let page = async {
-        let Path(id) = path?;
-        Ok(PageData::Run { detail: Box::new(app.services.workflow.get(&id).await?) })
     };
     answer(&app, &headers, page.await)
 }
@@ -206,7 +181,7 @@ pub fn failure(app: &AppState, headers: &HeaderMap, failure: Failure) -> Respons
     (status, read_only(app, headers, Document::Error { error, status: status.as_u16() })).into_response()
 }
 
-fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData, Failure>) -> Response {
+pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData, Failure>) -> Response {
     match page {
         Ok(page) => draw(app, headers, |options| shell(page, options)),
         Err(error) => failure(app, headers, error),
@@ -295,7 +270,7 @@ async fn tails(app: &AppState, state: &ProjectState) -> Vec<OutputWindow> {
     windows
 }
 
-fn form_failure(rejection: FormRejection) -> Failure {
+pub(super) fn form_failure(rejection: FormRejection) -> Failure {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         super::error::too_large()
     } else {

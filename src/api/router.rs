@@ -1,7 +1,10 @@
 //! Every route of the server, and the layers around them.
 
 use super::error::Failure;
-use super::{AppState, guard, metrics, models, observe, openapi, pages, preview, projects, runs, sandboxes, site, sse};
+use super::{
+    AppState, dashboard, guard, metrics, models, network, observe, openapi, pages, preview, projects, runs, runs_live,
+    sandboxes, site, sse, trigger,
+};
 use crate::domain::ApiError;
 use crate::server_fns::Backend;
 use axum::Router;
@@ -26,12 +29,15 @@ fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/projects/{project}/retry", post(projects::retry)),
         ("/api/projects/{project}/events", get(sse::events)),
         ("/api/projects/{project}/archive", get(projects::archive)),
+        ("/api/projects/{project}/network", get(network::get).put(network::put)),
         ("/api/sandboxes/{sandbox}", get(sandboxes::get)),
         ("/api/sandboxes/{sandbox}/files", get(sandboxes::files)),
         ("/api/sandboxes/{sandbox}/cmds/{command}", get(sandboxes::command)),
         ("/api/sandboxes/{sandbox}/cmds/{command}/logs", get(sandboxes::logs)),
         ("/api/runs", get(runs::list)),
+        ("/api/runs/events", get(runs_live::events)),
         ("/api/runs/{run}", get(runs::get)),
+        ("/api/runs/{run}/log", get(runs::log)),
         ("/api/runs/{run}/cancel", post(runs::cancel)),
         ("/api/runs/{run}/replay", post(runs::replay)),
         ("/api/models", get(models::list)),
@@ -53,8 +59,11 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/", get(pages::home)),
         ("/new", post(pages::new_project)),
         ("/p/{project}", get(pages::project)),
-        ("/runs", get(pages::runs)),
-        ("/runs/{run}", get(pages::run)),
+        ("/runs", get(dashboard::page)),
+        ("/runs/bulk", post(dashboard::bulk)),
+        ("/runs/{run}", get(dashboard::page)),
+        ("/runs/{run}/cancel", post(dashboard::cancel)),
+        ("/runs/{run}/replay", post(dashboard::replay)),
         ("/settings", get(pages::settings)),
         ("/theme", post(pages::choose_theme)),
         ("/login", get(pages::login).post(pages::sign_in)),
@@ -64,7 +73,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
 
 /// The whole server. Layers below are listed from the innermost out: a request meets the last one first.
 pub fn router(app: AppState) -> Router {
-    let routes = program_routes().into_iter().chain(page_routes());
+    let routes = program_routes().into_iter().chain(page_routes()).chain(trigger::routes());
     routes
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(site::file_or_not_found)

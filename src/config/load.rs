@@ -1,7 +1,7 @@
 //! Puts the sources together, one setting at a time, and checks the whole.
 
 use super::file::FileConfig;
-use super::{AgentConfig, Config, ModelConfig, SandboxConfig, Secret, ServerConfig, dotenv};
+use super::{AgentConfig, Config, ModelConfig, OtlpConfig, SandboxConfig, Secret, ServerConfig, dotenv};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,7 @@ impl Config {
                     as u32,
             },
             sandbox: sandbox(&env, &file)?,
+            otlp: otlp(&env)?,
         };
         config.check()?;
         Ok(config)
@@ -209,6 +210,9 @@ fn sandbox(env: &Env<'_>, file: &FileConfig) -> Result<SandboxConfig, ConfigErro
         memory_mib: env.number("SANDCASTLE_MEMORY_MIB", table.memory_mib, default.memory_mib, 64..=1 << 20)?,
         processes: env.number("SANDCASTLE_PROCESSES", table.processes, default.processes, 16..=100_000)?,
         disk_mib: env.number("SANDCASTLE_DISK_MIB", table.disk_mib, default.disk_mib, 16..=1 << 24)?,
+        files: env.number("SANDCASTLE_FILES", table.files, default.files, 1000..=100_000_000)?,
+        cpu_percent: env.number("SANDCASTLE_CPU_PERCENT", table.cpu_percent, default.cpu_percent, 0..=100_000)?,
+        open_files: env.number("SANDCASTLE_OPEN_FILES", table.open_files, default.open_files, 64..=1 << 20)?,
         command_timeout: seconds(
             "SANDCASTLE_COMMAND_TIMEOUT_SECONDS",
             table.command_timeout_seconds,
@@ -234,6 +238,32 @@ fn sandbox(env: &Env<'_>, file: &FileConfig) -> Result<SandboxConfig, ConfigErro
             .or(table.extra_mounts)
             .unwrap_or_default(),
     })
+}
+
+/// The standard names; without an address nothing is exported.
+fn otlp(env: &Env<'_>) -> Result<Option<OtlpConfig>, ConfigError> {
+    let (traces, base) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+    let (name, endpoint) = match (env.text(traces), env.text(base)) {
+        (Some(whole), _) => (traces, whole),
+        (None, Some(base_url)) => (base, format!("{}/v1/traces", base_url.trim_end_matches('/'))),
+        (None, None) => return Ok(None),
+    };
+    if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+        return Err(value(name, format!("\"{endpoint}\" is not an http address; traces go over OTLP/HTTP")));
+    }
+    let headers = env.text("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
+    let header = |pair: &str| {
+        let (name, text) = pair.split_once('=')?;
+        Some((name.trim().to_owned(), Secret::new(text.trim())))
+    };
+    let headers = headers.split(',').filter(|pair| !pair.trim().is_empty()).map(|pair| {
+        header(pair).ok_or_else(|| value("OTEL_EXPORTER_OTLP_HEADERS", "write them as name=value, separated by commas"))
+    });
+    Ok(Some(OtlpConfig {
+        endpoint,
+        headers: headers.collect::<Result<_, _>>()?,
+        service: env.text("OTEL_SERVICE_NAME").unwrap_or_else(|| "sandcastle".to_owned()),
+    }))
 }
 
 fn default_data_dir(env: &Env<'_>) -> Result<PathBuf, ConfigError> {

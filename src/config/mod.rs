@@ -24,6 +24,19 @@ pub struct Config {
     pub agent: AgentConfig,
     /// Sandboxes.
     pub sandbox: SandboxConfig,
+    /// Where traces are sent; nowhere by default.
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// Export of traces over OTLP/HTTP, by the names that OpenTelemetry gives its settings.
+#[derive(Clone, Debug)]
+pub struct OtlpConfig {
+    /// The whole address that traces are posted to.
+    pub endpoint: String,
+    /// Headers of each request, for instance a collector's key.
+    pub headers: Vec<(String, Secret)>,
+    /// The service's name in traces.
+    pub service: String,
 }
 
 impl Config {
@@ -47,6 +60,7 @@ impl Config {
             },
             agent: AgentConfig { max_steps: 40 },
             sandbox: SandboxConfig::default(),
+            otlp: None,
         }
     }
 }
@@ -99,6 +113,12 @@ pub struct SandboxConfig {
     pub processes: u64,
     /// Workspace size in MiB. Default 4096.
     pub disk_mib: u64,
+    /// Files and folders of one workspace, caches of its tools included. Default 500,000.
+    pub files: u64,
+    /// CPU time of one sandbox in percent of one core. Default 0: a fair share of all cores.
+    pub cpu_percent: u64,
+    /// Files one process of a sandbox may have open. Default 65,536.
+    pub open_files: u64,
     /// Time a foreground command may take unless the tool names one. Default 300 s.
     pub command_timeout: Duration,
     /// Put to sleep after so long without command or traffic. Default 30 min.
@@ -117,6 +137,9 @@ impl Default for SandboxConfig {
             memory_mib: 2048,
             processes: 512,
             disk_mib: 4096,
+            files: 500_000,
+            cpu_percent: 0,
+            open_files: 65_536,
             command_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(30 * 60),
             disk_floor_mib: 512,

@@ -4,7 +4,9 @@
 
 use super::json::{self, FromJson, Unread};
 use super::wire;
-use super::{ApiError, CallId, CommandId, MessageId, ProjectId, RunId, RunSummary, SandboxId};
+use super::{
+    ApiError, CallId, CommandId, MessageId, NetworkLine, NetworkPolicy, ProjectId, RunId, RunSummary, SandboxId,
+};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -222,6 +224,16 @@ pub enum EventBody {
         /// Status of the answer.
         status: u16,
     },
+    /// The sandbox may reach something else than before.
+    NetworkPolicyChanged {
+        /// What it may reach now.
+        policy: NetworkPolicy,
+    },
+    /// Destinations the sandbox connected to or was refused. Sent when one is new and when its counts have doubled.
+    NetworkUsed {
+        /// The destinations with their counts so far.
+        lines: Vec<NetworkLine>,
+    },
     /// A run of this project changed.
     RunChanged {
         /// Its new state, whole.
@@ -319,7 +331,19 @@ pub struct Limits {
     pub processes: u64,
     /// Workspace size in MiB.
     pub disk_mib: u64,
-    /// How they are held, for instance `cgroup v1, rlimits, disk watcher`.
+    /// CPU time in percent of one core; 0 for a fair share of what there is.
+    #[serde(default)]
+    pub cpu_percent: u64,
+    /// Files and folders of the workspace.
+    #[serde(default)]
+    pub files: u64,
+    /// Files one process may have open.
+    #[serde(default)]
+    pub open_files: u64,
+    /// Output kept of one command in MiB; of a flood its beginning and its end.
+    #[serde(default)]
+    pub output_mib: u64,
+    /// How they are held, for instance `memory, processes and CPU by cgroup v1, disk by a watcher`.
     pub mechanism: String,
 }
 

@@ -160,3 +160,24 @@ mod tests {
         assert_eq!(tree[0].children[0].children[0].path, "src/a/m.rs");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_clean_path_is_plain_and_stays_as_it_is(path in "(/home/user/?|~/|/|\\./)?([^/]{0,4}/|\\.\\./|\\./|//){0,6}\\PC{0,6}") {
+            if let Ok(clean) = clean_path(&path) {
+                prop_assert!(!clean.is_empty() && !clean.starts_with('/') && !clean.ends_with('/'));
+                prop_assert!(clean.split('/').all(|part| !["", ".", ".."].contains(&part)));
+                prop_assert!(!clean.chars().any(char::is_control) && clean.len() <= PATH_MAX);
+                // A first part that is a tilde means the workspace, so that one is taken off again.
+                if !clean.starts_with("~/") {
+                    prop_assert_eq!(clean_path(&clean), Ok(clean.clone()));
+                }
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ mod files;
 mod ids;
 pub mod json;
 mod logs;
+mod network;
 mod run;
 mod state;
 #[cfg(test)]
@@ -24,7 +25,8 @@ pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
 pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
-pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary};
+pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
+pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
 pub use state::{
     Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,
     ToolState, TurnView,

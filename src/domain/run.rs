@@ -37,6 +37,28 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// All of them, in the order of a run's life.
+    pub const ALL: [Self; 13] = [
+        Self::PendingVersion,
+        Self::Delayed,
+        Self::Queued,
+        Self::Dequeued,
+        Self::Executing,
+        Self::Waiting,
+        Self::Completed,
+        Self::Failed,
+        Self::Canceled,
+        Self::Crashed,
+        Self::SystemFailure,
+        Self::Expired,
+        Self::TimedOut,
+    ];
+
+    /// Whether it ended in a way that somebody may have to look at.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Crashed | Self::SystemFailure | Self::Expired | Self::TimedOut)
+    }
+
     /// Whether the run can never change again.
     pub fn is_final(self) -> bool {
         matches!(
@@ -114,7 +136,7 @@ pub struct RunSummary {
 }
 
 /// One attempt of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
@@ -134,8 +156,25 @@ pub struct Attempt {
     pub crashed: bool,
 }
 
+/// One step of a run: a piece of work that is recorded when it is done, and not done again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name, unique in the run.
+    pub name: String,
+    /// The attempt that did it.
+    pub attempt: u32,
+    /// When it began (Unix ms).
+    pub started_at: u64,
+    /// When it ended (Unix ms); none while it runs or if it was cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<u64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+}
+
 /// How loud a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromJson)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// What happened.
@@ -147,7 +186,7 @@ pub enum LogLevel {
 }
 
 /// One line a task wrote about its work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunLog {
     /// When (Unix ms).
     pub at: u64,
@@ -160,7 +199,7 @@ pub struct RunLog {
 }
 
 /// Everything the page of one run shows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromJson)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunDetail {
     /// The list's line.
     pub summary: RunSummary,
@@ -180,8 +219,77 @@ pub struct RunDetail {
     pub replay_of: Option<RunId>,
     /// All attempts, first to last.
     pub attempts: Vec<Attempt>,
+    /// Steps, first to last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// The run at the top of its tree, if it is not at the top itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RunId>,
+    /// Its queue's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Runs of the same lane run one after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
+    /// The batch it was submitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What its caller keeps with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<serde_json::Value>,
+    /// Seconds it goes ahead of its time.
+    #[serde(default)]
+    pub priority: i32,
+    /// When it is due to start, while it waits for that (Unix ms).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<u64>,
+    /// When it must have started (Unix ms).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// How long one execution may take, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_ms: Option<u64>,
+    /// What its error has in common with the errors of other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Times it was cut off by the death of the server.
+    #[serde(default)]
+    pub crashes: u32,
     /// Log lines, first to last.
     pub logs: Vec<RunLog>,
     /// Runs it started, in order.
     pub children: Vec<RunSummary>,
+}
+
+impl RunDetail {
+    /// A run of which nothing but its line in a list is known.
+    pub fn bare(summary: RunSummary) -> Self {
+        Self {
+            summary,
+            payload: serde_json::Value::Null,
+            output: None,
+            error: None,
+            idempotency_key: None,
+            replay_of: None,
+            attempts: Vec::new(),
+            steps: Vec::new(),
+            root: None,
+            queue: None,
+            lane: None,
+            batch: None,
+            tags: Vec::new(),
+            metadata: None,
+            priority: 0,
+            due_at: None,
+            expires_at: None,
+            max_duration_ms: None,
+            fingerprint: None,
+            crashes: 0,
+            logs: Vec::new(),
+            children: Vec::new(),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::event::{CommandExit, Event, EventBody, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage};
 use super::json::FromJson;
-use super::{CallId, CommandId, MessageId, ProjectId, RunId, RunSummary};
+use super::{CallId, CommandId, MessageId, NetworkView, ProjectId, RunId, RunSummary};
 use serde::{Deserialize, Serialize};
 
 /// Runs kept in the state; older ones are in the runs list.
@@ -40,6 +40,9 @@ pub struct ProjectState {
     pub preview: Option<PreviewView>,
     /// Grows whenever files changed: read the tree again.
     pub files_rev: u64,
+    /// What the sandbox may reach and what it did reach.
+    #[serde(default)]
+    pub network: NetworkView,
     /// Files the model is writing right now, before they are in the workspace.
     pub drafts: Vec<Draft>,
     /// Runs, oldest first.
@@ -249,6 +252,8 @@ pub enum Change {
     Preview,
     /// The tree is to be read again.
     Files,
+    /// Destinations, or what may be reached.
+    Network,
     /// Files being written.
     Drafts,
     /// Runs.
@@ -271,6 +276,7 @@ impl ProjectState {
             ports: Vec::new(),
             preview: None,
             files_rev: 0,
+            network: NetworkView::default(),
             drafts: Vec::new(),
             runs: Vec::new(),
         }
@@ -421,6 +427,14 @@ impl ProjectState {
                     self.ports.clear();
                 }
                 vec![Change::Sandbox, Change::Preview]
+            }
+            EventBody::NetworkPolicyChanged { policy } => {
+                self.network.policy = policy.clone();
+                vec![Change::Network]
+            }
+            EventBody::NetworkUsed { lines } => {
+                self.network.take(lines);
+                vec![Change::Network]
             }
             EventBody::CommandStarted { command, line, cwd, background, call, run } => {
                 self.commands.push(CommandView {

@@ -4,8 +4,8 @@
 
 use super::entry::{Entry, Live};
 use super::service::{Inner, Service, from_store};
-use super::watcher;
 use super::{CommandSpec, SandboxError};
+use super::{network, watcher};
 use crate::domain::{CommandExit, EventBody, ProjectId, ProjectState, SandboxPhase, SandboxView};
 use crate::store::now_ms;
 use std::path::Path;
@@ -50,6 +50,9 @@ impl Service {
             end(&live, "the project was deleted").await;
         }
         self.inner.forget(&entry);
+        if let Some(network) = self.inner.provider.network() {
+            network.forget(&entry.id);
+        }
         let dir = entry.dir.clone();
         tokio::task::spawn_blocking(move || remove_tree(&dir))
             .await
@@ -124,6 +127,7 @@ async fn bring_up(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Result<Live, Sandbo
     entry.activity.touch();
     entry.set_live(Some(live.clone()));
     live.tasks.spawn(watcher::watch(Arc::clone(inner), Arc::clone(entry), live.clone()));
+    live.tasks.spawn(network::report(Arc::clone(inner), Arc::clone(entry), live.clone()));
     inner.tasks.spawn(mourn(Arc::clone(inner), Arc::clone(entry), live.clone()));
     resume(inner, entry, &live).await;
     Ok(live)

@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod gateway;
 mod life;
 pub mod local;
+mod network;
 mod output;
 pub mod preview;
 mod probe;

@@ -15,6 +15,8 @@ use std::time::SystemTime;
 const SEGMENT: u64 = 1024 * 1024;
 /// Segments kept besides the first: the log stays under 6 MiB plus one batch.
 const TAIL_SEGMENTS: usize = 5;
+/// What is kept of one command, for people.
+pub(super) const KEPT_MIB: u64 = (1 + TAIL_SEGMENTS as u64) * SEGMENT / (1 << 20);
 
 /// Logs kept per project; the oldest go first.
 const LOGS_KEPT: usize = 200;

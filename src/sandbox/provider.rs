@@ -5,14 +5,14 @@
 
 use super::SandboxError;
 pub use super::tree::{Tree, TreeChange, TreeEntry, TreeEvent, TreeKind};
-use crate::domain::{FileKind, Limits, SandboxId};
+use crate::domain::{FileKind, Limits, NetworkLine, NetworkPolicy, SandboxId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How sandboxes are made.
@@ -38,8 +38,31 @@ pub trait Provider: Send + Sync {
         Err(SandboxError::Invalid(format!("the provider {} cannot copy workspaces", self.name())))
     }
 
+    /// What may leave sandboxes, where this provider decides that.
+    fn network(&self) -> Option<&dyn Network> {
+        None
+    }
+
     /// Everything needed for a sandbox, really tried, each with the fix where it fails.
     async fn doctor(&self) -> Vec<Check>;
+}
+
+/// What may leave sandboxes, and what did. A sandbox is known here by its id from the first call on, alive or not.
+pub trait Network: Send + Sync {
+    /// Sets what a sandbox may reach. Connections that are forbidden now are cut. Fails if a rule cannot be read.
+    fn set_policy(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError>;
+
+    /// Its destinations so far, the latest first.
+    fn ledger(&self, id: &SandboxId) -> Vec<NetworkLine>;
+
+    /// Takes up a ledger that another server began.
+    fn restore(&self, id: &SandboxId, lines: &[NetworkLine]);
+
+    /// Grows whenever the ledger changes.
+    fn changed(&self, id: &SandboxId) -> watch::Receiver<u64>;
+
+    /// Forgets a sandbox that is gone for good.
+    fn forget(&self, id: &SandboxId);
 }
 
 /// What to build.
@@ -121,6 +144,11 @@ pub trait Instance: Send + Sync {
 
     /// Cancelled once the sandbox is dead, however that came.
     fn closed(&self) -> CancellationToken;
+
+    /// Which limit is near or was hit (`disk nearly full: 3400 of 4096 MiB`), now and whenever that changes.
+    fn notice(&self) -> watch::Receiver<Option<String>> {
+        watch::Sender::default().subscribe()
+    }
 
     /// Why it is dead, if it died by itself (out of memory, over its disk limit).
     fn death(&self) -> Option<String>;

@@ -134,6 +134,7 @@ impl Inner {
         let state = self.state(project).await?;
         let id = state.sandbox.as_ref().map_or_else(new_sandbox_id, |sandbox| sandbox.id.clone());
         let dir = self.project_dir(project);
+        self.take_up_network(&id, &state)?;
         let spec = SandboxSpec { id: id.clone(), workspace: dir.join("workspace"), env: command_env() };
         let files = self.provider.files(&spec);
         let resume = ResumeList::load(dir.join("resume.json"));

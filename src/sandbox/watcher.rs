@@ -3,7 +3,7 @@
 use super::entry::{Entry, Live};
 use super::provider::ListOptions;
 use super::service::Inner;
-use crate::domain::EventBody;
+use crate::domain::{EventBody, SandboxPhase};
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -26,6 +26,7 @@ const FILES_MAX: usize = 3000;
 pub(super) async fn watch(inner: Arc<Inner>, entry: Arc<Entry>, live: Live) {
     let mut open: BTreeSet<u16> = BTreeSet::new();
     let closed = live.instance.closed();
+    let mut notice = live.instance.notice();
     let mut files_due = Instant::now();
     let mut seen = (u64::MAX, 0);
     loop {
@@ -54,6 +55,10 @@ pub(super) async fn watch(inner: Arc<Inner>, entry: Arc<Entry>, live: Live) {
             () = live.stop.cancelled() => return,
             () = closed.cancelled() => return,
             () = entry.nudge.notified() => {}
+            Ok(()) = notice.changed() => {
+                let text = notice.borrow_and_update().clone();
+                report_notice(&inner, &entry, text).await;
+            }
             () = tokio::time::sleep(if busy { BUSY } else { QUIET.min(inner.config.idle_timeout) }) => {}
         }
     }
@@ -68,6 +73,14 @@ fn is_idle(inner: &Inner, entry: &Entry) -> bool {
         entry.activity.touch();
     }
     entry.activity.idle_for() >= inner.config.idle_timeout
+}
+
+/// A live sandbox's detail is the limit it is at.
+async fn report_notice(inner: &Inner, entry: &Entry, notice: Option<String>) {
+    let sandbox = inner.view(entry, SandboxPhase::Running, notice);
+    if let Err(error) = inner.emit(&entry.project, vec![EventBody::SandboxChanged { sandbox }]).await {
+        tracing::warn!(project = %entry.project, %error, "a limit that was hit was not recorded");
+    }
 }
 
 async fn report_ports(inner: &Inner, entry: &Entry, live: &Live, open: &mut BTreeSet<u16>) {

@@ -1,9 +1,7 @@
 //! What the interface asks of the server, as one trait: the services implement it, the gallery has a fixture.
 
-use crate::domain::{
-    ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId, RunSummary,
-};
-use crate::ui::{FileView, RunsQuery};
+use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState};
+use crate::ui::FileView;
 use async_trait::async_trait;
 use leptos::prelude::use_context;
 use std::sync::Arc;
@@ -33,14 +31,12 @@ pub trait Backend: Send + Sync + 'static {
     async fn stop_command(&self, project: ProjectId, command: CommandId) -> Result<(), ApiError>;
     /// Output of a command from an offset on, or its tail.
     async fn command_output(&self, p: ProjectId, command: CommandId, from: Option<u64>) -> Result<LogSlice, ApiError>;
-    /// The newest runs that match.
-    async fn list_runs(&self, query: RunsQuery) -> Result<Vec<RunSummary>, ApiError>;
-    /// Everything about a run.
-    async fn get_run(&self, run: RunId) -> Result<RunDetail, ApiError>;
-    /// Stops a run.
-    async fn cancel_run(&self, run: RunId) -> Result<(), ApiError>;
-    /// Submits a run's input again.
-    async fn replay_run(&self, run: RunId) -> Result<RunId, ApiError>;
+    /// Sets what the sandbox may reach where no rule says otherwise; the rules stay.
+    async fn set_network_mode(&self, project: ProjectId, mode: NetworkMode) -> Result<(), ApiError>;
+    /// Allows one more destination.
+    async fn allow_destination(&self, project: ProjectId, target: String) -> Result<(), ApiError>;
+    /// What stands inside a page of the runs dashboard.
+    async fn runs_part(&self, path: String) -> Result<String, ApiError>;
 }
 
 /// The backend of this request. The handler of `/api/fn/` provides it as context.

@@ -13,10 +13,8 @@ pub use backend::Backend;
 #[cfg(feature = "ssr")]
 use backend::backend;
 
-use crate::domain::{
-    ApiError, CommandId, FileNode, LogSlice, MessageId, ProjectId, ProjectState, RunDetail, RunId, RunSummary,
-};
-use crate::ui::{FileView, RunsQuery};
+use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState};
+use crate::ui::FileView;
 use codec::{PostAnswer, PostArguments};
 use leptos::prelude::*;
 
@@ -86,26 +84,20 @@ pub async fn command_output(project: ProjectId, command: CommandId, from: Option
     backend()?.command_output(project, command, from).await
 }
 
-/// The newest runs that match.
-#[server(prefix = "/api/fn", endpoint = "list_runs", input = PostArguments, output = PostAnswer)]
-pub async fn list_runs(query: RunsQuery) -> Result<Vec<RunSummary>, ApiError> {
-    backend()?.list_runs(query).await
+/// Sets what the sandbox may reach where no rule says otherwise; the rules stay.
+#[server(prefix = "/api/fn", endpoint = "set_network_mode", input = PostArguments, output = PostAnswer)]
+pub async fn set_network_mode(project: ProjectId, mode: NetworkMode) -> Result<(), ApiError> {
+    backend()?.set_network_mode(project, mode).await
 }
 
-/// Everything about a run.
-#[server(prefix = "/api/fn", endpoint = "get_run", input = PostArguments, output = PostAnswer)]
-pub async fn get_run(run: RunId) -> Result<RunDetail, ApiError> {
-    backend()?.get_run(run).await
+/// Allows one more destination: a name, an address, or either with a port.
+#[server(prefix = "/api/fn", endpoint = "allow_destination", input = PostArguments, output = PostAnswer)]
+pub async fn allow_destination(project: ProjectId, target: String) -> Result<(), ApiError> {
+    backend()?.allow_destination(project, target).await
 }
 
-/// Stops a run.
-#[server(prefix = "/api/fn", endpoint = "cancel_run", input = PostArguments, output = PostAnswer)]
-pub async fn cancel_run(run: RunId) -> Result<(), ApiError> {
-    backend()?.cancel_run(run).await
-}
-
-/// Submits a run's input again.
-#[server(prefix = "/api/fn", endpoint = "replay_run", input = PostArguments, output = PostAnswer)]
-pub async fn replay_run(run: RunId) -> Result<RunId, ApiError> {
-    backend()?.replay_run(run).await
+/// What stands inside a page of the runs dashboard, drawn again. `path` is the page's path and query.
+#[server(prefix = "/api/fn", endpoint = "runs_part", input = PostArguments, output = PostAnswer)]
+pub async fn runs_part(path: String) -> Result<String, ApiError> {
+    backend()?.runs_part(path).await
 }

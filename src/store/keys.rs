@@ -21,7 +21,8 @@ const NAME_MAX: usize = 80;
 pub enum KeyKind {
     /// The e2b API: `e2b_` and 40 hexadecimal digits.
     E2b,
-    /// The Trigger.dev API: `tr_dev_` and 24 hexadecimal digits.
+    /// The Trigger.dev API: `tr_dev_sk_` and 24 hexadecimal digits. Its SDK asks the server for public tokens with a
+    /// key of this form; with others it signs them by the key itself, of which only a digest is kept here.
     Trigger,
 }
 
@@ -46,7 +47,7 @@ impl KeyKind {
     fn shape(self) -> (&'static str, usize) {
         match self {
             Self::E2b => ("e2b_", 20),
-            Self::Trigger => ("tr_dev_", 12),
+            Self::Trigger => ("tr_dev_sk_", 12),
         }
     }
 }

@@ -99,8 +99,8 @@ impl Loaded {
         }
         match (events.as_slice(), &folded, rider) {
             // By far the most frequent append is one piece of text: a statement alone is a transaction.
-            ([event], None, None) => insert(&mut *db.writer.acquire().await?, &id, event).await?,
-            (_, _, rider) => write(db, &id, &events, folded.as_ref(), rider).await?,
+            ([event], None, None) => insert(&mut *db.writer.acquire().await?, &id, &EventRow::new(event)?).await?,
+            (_, _, rider) => db.commit(Box::new(Together::new(&id, &events, folded.as_ref(), rider)?)).await?,
         }
 
         let seq = self.fold(&events, folded);
@@ -153,38 +153,69 @@ impl Loaded {
     }
 }
 
-/// Writes the rider, the events and the project's line in a list together.
-async fn write(
-    db: &Db,
-    id: &ProjectId,
-    events: &[Event],
-    folded: Option<&ProjectState>,
+/// A rider, events and the project's line in a list, written together.
+struct Together {
+    project: ProjectId,
     rider: Option<Box<dyn Rider>>,
-) -> Result<(), StoreError> {
-    let mut transaction = db.writer.begin_with("BEGIN IMMEDIATE").await?;
-    if let Some(rider) = rider {
-        rider.write(&mut transaction).await?;
-    }
-    for event in events {
-        insert(&mut transaction, id, event).await?;
-    }
-    if let Some(folded) = folded {
-        sqlx::query("UPDATE projects SET summary = ? WHERE id = ?")
-            .bind(serde_json::to_string(&folded.summary())?)
-            .bind(id.as_str())
-            .execute(&mut *transaction)
-            .await?;
-    }
-    transaction.commit().await?;
-    Ok(())
+    events: Vec<EventRow>,
+    summary: Option<String>,
 }
 
-async fn insert(connection: &mut SqliteConnection, id: &ProjectId, event: &Event) -> Result<(), StoreError> {
+/// An event as it is stored.
+struct EventRow {
+    seq: u64,
+    at: u64,
+    body: String,
+}
+
+impl Together {
+    fn new(
+        project: &ProjectId,
+        events: &[Event],
+        folded: Option<&ProjectState>,
+        rider: Option<Box<dyn Rider>>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            project: project.clone(),
+            rider,
+            events: events.iter().map(EventRow::new).collect::<Result<_, _>>()?,
+            summary: folded.map(|folded| serde_json::to_string(&folded.summary())).transpose()?,
+        })
+    }
+}
+
+impl EventRow {
+    fn new(event: &Event) -> Result<Self, StoreError> {
+        Ok(Self { seq: event.seq, at: event.at, body: serde_json::to_string(&event.body)? })
+    }
+}
+
+#[async_trait]
+impl Rider for Together {
+    async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        if let Some(rider) = &self.rider {
+            rider.write(&mut *connection).await?;
+        }
+        for event in &self.events {
+            insert(&mut *connection, &self.project, event).await?;
+        }
+        if let Some(summary) = &self.summary {
+            sqlx::query("UPDATE projects SET summary = ? WHERE id = ?")
+                .bind(summary)
+                .bind(self.project.as_str())
+                .execute(connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, id: &ProjectId, event: &EventRow) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO events (project, seq, at, body) VALUES (?, ?, ?, ?)")
         .bind(id.as_str())
         .bind(event.seq.cast_signed())
         .bind(event.at.cast_signed())
-        .bind(serde_json::to_string(&event.body)?)
+        .bind(&event.body)
         .execute(connection)
         .await?;
     Ok(())

@@ -13,13 +13,16 @@ mod keys;
 mod loaded;
 mod runs;
 mod transcript;
+mod writer;
 
 pub use error::StoreError;
 pub use events::EventLog;
 pub use fleet::{FleetStore, FleetTable};
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
 pub use keys::{ApiKey, KeyKind, KeyStore};
-pub use runs::{AttemptChange, RunFilter, RunRecord, RunStore};
+pub use runs::{
+    AttemptChange, Batch, Batches, Descendant, RunChange, RunCount, RunError, RunFilter, RunLabels, RunRecord, RunStore,
+};
 pub use transcript::{Transcript, TranscriptEntry};
 
 use sqlx::SqlitePool;
@@ -30,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
+use writer::Writer;
 
 /// Connections that only read; WAL lets them work beside the writer.
 const READERS: u32 = 4;
@@ -69,7 +73,7 @@ impl Store {
         let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::migrate!("src/store/migrations").run(&writer).await?;
         let reader = pool(READERS).connect_with(options.read_only(true)).await?;
-        let db = Arc::new(Db { writer, reader, writes: TaskTracker::new(), _lock: lock });
+        let db = Arc::new(Db { writer, reader, together: Writer::default(), writes: TaskTracker::new(), _lock: lock });
         let events = EventLog::new(Arc::clone(&db));
         let transcript = Transcript::new(Arc::clone(&db));
         let runs = RunStore::new(Arc::clone(&db), events.clone());
@@ -103,6 +107,19 @@ impl Store {
         &self.fleet
     }
 
+    /// A key of the server's own, 32 random bytes made when it is first asked for.
+    pub async fn secret(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let mut fresh = vec![0; 32];
+        getrandom::fill(&mut fresh).map_err(|error| StoreError::Database(format!("no random bytes: {error}")))?;
+        sqlx::query("INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(name)
+            .bind(fresh)
+            .execute(&self.db.writer)
+            .await?;
+        let row = sqlx::query("SELECT value FROM secrets WHERE name = ?").bind(name).fetch_one(&self.db.reader).await?;
+        Ok(sqlx::Row::try_get(&row, "value")?)
+    }
+
     /// Whether the database answers and can be written, for readiness checks.
     pub async fn check(&self) -> Result<(), StoreError> {
         let transaction = self.db.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -125,12 +142,19 @@ struct Db {
     /// One connection: SQLite has one writer anyway, and a queue here is fair where its lock is not.
     writer: SqlitePool,
     reader: SqlitePool,
+    /// Joins writes into one commit.
+    together: Writer,
     /// Owns the writes that must reach memory once they are on disk, even if whoever asked for them is gone.
     writes: TaskTracker,
     _lock: File,
 }
 
 impl Db {
+    /// Writes and commits, together with what others write at the same time. Run it within [`Db::to_the_end`].
+    async fn commit(&self, unit: Box<dyn loaded::Rider>) -> Result<(), StoreError> {
+        self.together.commit(&self.writer, unit).await
+    }
+
     /// Runs a write to its end even if the caller is dropped meanwhile (a closed HTTP connection).
     async fn to_the_end<T: Send + 'static>(
         &self,

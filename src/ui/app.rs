@@ -4,7 +4,7 @@ use super::browser;
 use super::kit::{effect, provide_clock};
 use super::page::PageData;
 use super::pages::Home;
-use super::runs::{RunPage, RunsPage};
+use super::runs::RunsPage;
 use super::workbench::WorkbenchPage;
 use leptos::prelude::*;
 
@@ -22,7 +22,6 @@ pub fn App(
             view! { <Home projects models samples demo /> }.into_any()
         }
         PageData::Project(page) => view! { <WorkbenchPage page=*page /> }.into_any(),
-        PageData::Runs { runs, query } => view! { <RunsPage runs query /> }.into_any(),
-        PageData::Run { detail } => view! { <RunPage detail=*detail /> }.into_any(),
+        PageData::Runs { html, live, .. } => view! { <RunsPage html live /> }.into_any(),
     }
 }

@@ -83,6 +83,17 @@ mod web {
         }
     }
 
+    /// Moves the focus among the elements that fit, from the one that has it or from the first. False if there are none.
+    pub fn move_focus(selector: &str, by: i32) -> bool {
+        let Ok(found) = document().query_selector_all(selector) else { return false };
+        let active = document().active_element();
+        let all = (0..found.length()).filter_map(|n| found.item(n)?.dyn_into::<web_sys::HtmlElement>().ok());
+        let all: Vec<web_sys::HtmlElement> = all.collect();
+        let here = all.iter().position(|element| active.as_ref() == Some(element.as_ref()));
+        let next = here.map_or(0, |here| here.saturating_add_signed(by as isize).min(all.len().saturating_sub(1)));
+        all.get(next).is_some_and(|element| element.focus().is_ok())
+    }
+
     /// Opens a `<dialog>` as a modal.
     pub fn show_modal(element: &web_sys::Element) {
         if let Some(dialog) = element.dyn_ref::<web_sys::HtmlDialogElement>() {
@@ -151,6 +162,11 @@ mod none {
 
     /// Copies text to the clipboard.
     pub fn copy(_text: &str) {}
+
+    /// Moves the focus among the elements that fit.
+    pub fn move_focus(_selector: &str, _by: i32) -> bool {
+        false
+    }
 
     /// Opens a `<dialog>` as a modal.
     pub fn show_modal(_element: &web_sys::Element) {}

@@ -7,11 +7,12 @@ mod app;
 pub mod browser;
 mod chat;
 mod code;
-mod kit;
+pub(crate) mod kit;
 mod logs;
 mod page;
 mod pages;
 mod preview;
+pub(crate) mod run_words;
 mod runs;
 mod shell;
 mod store;
@@ -21,7 +22,6 @@ mod transport;
 mod workbench;
 
 pub use page::{
-    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, RunsQuery, Sample,
-    SettingsPage, Theme,
+    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, SettingsPage, Theme,
 };
 pub use shell::{Assets, ShellOptions, document, shell};

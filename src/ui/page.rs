@@ -4,9 +4,7 @@
 //! data came from, and holds nothing that only one side knows (clock, locale, window size).
 
 use crate::domain::FromJson;
-use crate::domain::{
-    ApiError, FileNode, OutputWindow, ProjectId, ProjectState, ProjectSummary, RunDetail, RunStatus, RunSummary,
-};
+use crate::domain::{ApiError, FileNode, OutputWindow, ProjectState, ProjectSummary};
 use serde::{Deserialize, Serialize};
 
 /// One page with all it shows at first.
@@ -28,17 +26,14 @@ pub enum PageData {
     },
     /// `/p/{project}`: the workbench.
     Project(Box<ProjectPage>),
-    /// `/runs`: task runs of all projects.
+    /// `/runs` and `/runs/{run}`: the dashboard, drawn by the server.
     Runs {
-        /// The newest that match.
-        runs: Vec<RunSummary>,
-        /// What was asked for.
-        query: RunsQuery,
-    },
-    /// `/runs/{run}`: one run.
-    Run {
-        /// Everything about it.
-        detail: Box<RunDetail>,
+        /// The document's title.
+        title: String,
+        /// What stands inside `<main>`.
+        html: String,
+        /// Whether it may change.
+        live: bool,
     },
 }
 
@@ -48,8 +43,7 @@ impl PageData {
         let name = match self {
             Self::Home { .. } => return "Sandcastle".to_owned(),
             Self::Project(page) => page.state.name.clone(),
-            Self::Runs { .. } => "Runs".to_owned(),
-            Self::Run { detail } => format!("{} run", detail.summary.task),
+            Self::Runs { title, .. } => title.clone(),
         };
         format!("{name} · Sandcastle")
     }
@@ -156,20 +150,6 @@ pub enum FileBody {
     Binary,
     /// There is no such file any more.
     Missing,
-}
-
-/// What `/runs` is narrowed to; its fields are the query's names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
-pub struct RunsQuery {
-    /// Only runs of this project.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project: Option<ProjectId>,
-    /// Only runs with this status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<RunStatus>,
-    /// Only runs of this task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<String>,
 }
 
 /// What `/settings` shows: facts, no secrets.

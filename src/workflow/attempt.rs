@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// How long a task may go on after its token was cancelled, before it is dropped.
 const GRACE_MS: u64 = 700;
@@ -72,6 +73,15 @@ pub(super) async fn end(
     let crashed = status == RunStatus::Crashed;
     let change = AttemptChange::End { at: now, error: run.error.clone(), retry_at: None, crashed };
     workflow.runs().update(run, Some(change)).await?;
+    workflow.figures().ended(&run.summary);
+    tracing::info!(
+        run = %run.summary.id,
+        task = run.summary.task,
+        status = status.as_str(),
+        attempt = run.summary.attempt,
+        "a run ended"
+    );
+    workflow.ended(run);
     workflow.announce(&run.summary.id, result);
     Ok(())
 }
@@ -95,11 +105,15 @@ async fn record_attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Sign
     let now = workflow.clock().now_ms();
     run.summary.attempt += 1;
     run.summary.status = RunStatus::Executing;
-    run.summary.started_at.get_or_insert(now);
+    if run.summary.started_at.is_none() {
+        run.summary.started_at = Some(now);
+        workflow.figures().started(&run.summary);
+    }
     run.due_at = None;
     let begun = AttemptChange::Begin { number: run.summary.attempt, at: now };
     workflow.runs().update(run, Some(begun)).await?;
-    match execute(workflow, run, signals).await {
+    let span = tracing::info_span!("run", id = %run.summary.id, task = run.summary.task, attempt = run.summary.attempt);
+    match execute(workflow, run, signals).instrument(span).await {
         Ending::Returned(Ok(output)) => finish(workflow, run, output).await,
         Ending::Returned(Err(TaskError::Retry(error))) if run.summary.attempt < run.summary.max_attempts => {
             wait_for_next(workflow, run, error).await?;
@@ -140,8 +154,10 @@ async fn execute(workflow: &Workflow, run: &RunRecord, signals: &Signals) -> End
         crashes: run.crashes + run.interruptions,
         project: run.summary.project.clone(),
         call: run.summary.call.clone(),
+        owner: run.labels.owner.clone(),
         cancel: cancel.clone(),
         workflow: workflow.clone(),
+        summary: run.summary.clone(),
     };
     let time_limit = async {
         match run.max_duration_ms {

@@ -1,19 +1,23 @@
 //! The engine inside this process: a task per open run that waits for its time, its lane and a free place.
 //!
-//! Everything wakes by notification; nothing polls. Only runs without a parent take a place, because a parent that
-//! waits for its children while it holds one could otherwise leave them none.
+//! Everything wakes by notification; nothing polls. Only runs without a parent take one of the common places, because
+//! a parent that waits for its children while it holds one could otherwise leave them none. Runs that work in a
+//! sandbox wait for no child, so all of them take a place of their sandbox.
 
-use super::attempt::{Next, Signals, attempt, end_cancelled};
+use super::attempt::Signals;
+use super::driver::drive;
+use super::engine::{Pass, Turnstile};
 use super::lanes::{Lanes, Ticket};
-use super::{Clock, Engine, EngineHealth, Workflow};
-use crate::domain::RunId;
+use super::places::{Groups, Place, Places};
+use super::{Clock, Engine, EngineHealth, Workflow, WorkflowOptions};
+use crate::domain::{ProjectId, RunId};
 use crate::store::RunRecord;
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,10 +28,11 @@ pub(super) struct Embedded {
 
 struct Inner {
     clock: Arc<dyn Clock>,
-    places: Arc<Semaphore>,
+    places: Places,
+    sandboxes: Groups,
     lanes: Lanes,
-    /// The cancellation token of every run that is here.
-    open: Mutex<HashMap<RunId, CancellationToken>>,
+    /// Every run that is here.
+    open: Mutex<HashMap<RunId, Open>>,
     executing: AtomicUsize,
     drivers: TaskTracker,
     /// Cancelled when nothing more may start.
@@ -36,13 +41,21 @@ struct Inner {
     stop: CancellationToken,
 }
 
+/// How a run that is here is reached.
+struct Open {
+    cancel: CancellationToken,
+    /// When it was told to start instead.
+    moved: watch::Sender<Option<u64>>,
+}
+
 impl Embedded {
-    /// An engine that executes at most `parallel` runs without parent at once.
-    pub(super) fn new(clock: Arc<dyn Clock>, parallel: usize) -> Self {
+    /// An engine with the caps of these options.
+    pub(super) fn new(clock: Arc<dyn Clock>, options: &WorkflowOptions) -> Self {
         Self {
             inner: Arc::new(Inner {
                 clock,
-                places: Arc::new(Semaphore::new(parallel)),
+                places: Places::new(options.parallel),
+                sandboxes: Groups::new(options.per_sandbox),
                 lanes: Lanes::default(),
                 open: Mutex::default(),
                 executing: AtomicUsize::new(0),
@@ -56,24 +69,36 @@ impl Embedded {
 
 #[async_trait]
 impl Engine for Embedded {
-    fn enqueue(&self, run: RunRecord, workflow: Workflow) {
+    fn enqueue(&self, mut run: RunRecord, workflow: Workflow) {
+        let inner = Arc::clone(&self.inner);
+        let (moved, new_time) = watch::channel(None);
         let cancel = {
-            let mut open = self.inner.open();
+            let mut open = inner.open();
             let parent = run.summary.parent.as_ref().and_then(|parent| open.get(parent));
-            let cancel = parent.map_or_else(CancellationToken::new, CancellationToken::child_token);
-            open.insert(run.summary.id.clone(), cancel.clone());
+            let cancel = parent.map_or_else(CancellationToken::new, |parent| parent.cancel.child_token());
+            open.insert(run.summary.id.clone(), Open { cancel: cancel.clone(), moved });
             cancel
         };
+        let mut wait = Wait::new(Arc::clone(&inner), &run, &workflow, new_time);
         // A run that is due takes its place in the lane now, so that submitting decides the order.
-        let due = run.due_at.is_none_or(|at| at <= self.inner.clock.now_ms());
-        let ticket = run.lane.as_deref().filter(|_| due).map(|lane| self.inner.lanes.enter(lane));
-        let inner = Arc::clone(&self.inner);
-        self.inner.drivers.spawn(async move { inner.drive(run, workflow, cancel, ticket).await });
+        if run.due_at.is_none_or(|at| at <= inner.clock.now_ms()) {
+            wait.enter_lane();
+        }
+        self.inner.drivers.spawn(async move {
+            let signals = Signals { cancel, stop: inner.stop.clone() };
+            drive(&workflow, &mut run, &signals, &inner.draining, &mut wait).await;
+            inner.open().remove(&run.summary.id);
+            workflow.forget(&run.summary.id);
+        });
     }
 
     fn cancel(&self, id: &RunId) -> bool {
-        let token = self.inner.open().get(id).cloned();
+        let token = self.inner.open().get(id).map(|open| open.cancel.clone());
         token.inspect(CancellationToken::cancel).is_some()
+    }
+
+    fn reschedule(&self, id: &RunId, due_at: u64) -> bool {
+        self.inner.open().get(id).map(|open| open.moved.send_replace(Some(due_at))).is_some()
     }
 
     fn health(&self) -> EngineHealth {
@@ -95,53 +120,87 @@ impl Engine for Embedded {
 }
 
 impl Inner {
-    fn open(&self) -> MutexGuard<'_, HashMap<RunId, CancellationToken>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<RunId, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Sees one run through to its end.
-    async fn drive(&self, mut run: RunRecord, workflow: Workflow, cancel: CancellationToken, ticket: Option<Ticket>) {
-        let id = run.summary.id.clone();
-        // The lane is held until the run has ended, also between attempts: the next in it must not overtake.
-        let mut ticket = ticket;
-        let signals = Signals { cancel, stop: self.stop.clone() };
-        loop {
-            let place = tokio::select! {
-                biased;
-                () = self.draining.cancelled() => break,
-                () = signals.cancel.cancelled() => {
-                    if let Err(error) = end_cancelled(&workflow, &mut run).await {
-                        tracing::error!(run = %id, %error, "a cancelled run could not be recorded");
-                    }
-                    break;
-                }
-                place = self.admit(&run, &mut ticket) => place,
-            };
-            self.executing.fetch_add(1, Ordering::Relaxed);
-            let next = Box::pin(attempt(&workflow, &mut run, &signals)).await;
-            self.executing.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
-            match next {
-                Next::Retry => {}
-                Next::Ended | Next::CutOff => break,
-            }
+/// What one run waits for.
+struct Wait {
+    inner: Arc<Inner>,
+    /// Runs with a lower rank go first where runs wait for a place.
+    rank: i64,
+    lane: Option<String>,
+    /// Held until the run has ended, also between attempts: the next in the lane must not overtake.
+    ticket: Option<Ticket>,
+    sandbox: Option<Places>,
+    /// Whether it takes one of the common places.
+    on_top: bool,
+    moved: watch::Receiver<Option<u64>>,
+}
+
+/// The places an execution takes, and that it executes.
+struct Executing {
+    inner: Arc<Inner>,
+    _sandbox: Option<Place>,
+    _common: Option<Place>,
+}
+
+impl Drop for Executing {
+    fn drop(&mut self) {
+        self.inner.executing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Wait {
+    fn new(inner: Arc<Inner>, run: &RunRecord, workflow: &Workflow, moved: watch::Receiver<Option<u64>>) -> Self {
+        let in_sandbox = workflow.task(&run.summary.task).is_some_and(|task| task.in_sandbox());
+        let project = run.summary.project.as_ref().filter(|_| in_sandbox);
+        Self {
+            rank: run.summary.created_at.cast_signed().saturating_sub(i64::from(run.priority) * 1_000),
+            lane: run.lane.clone(),
+            ticket: None,
+            sandbox: project.map(|project| inner.sandboxes.of(ProjectId::as_str(project))),
+            on_top: run.summary.parent.is_none(),
+            moved,
+            inner,
         }
-        self.open().remove(&id);
-        workflow.forget(&id);
     }
 
-    /// Waits until the run may execute: its time, then its lane, then a place.
-    async fn admit(&self, run: &RunRecord, ticket: &mut Option<Ticket>) -> Option<OwnedSemaphorePermit> {
-        if let Some(due) = run.due_at {
-            self.clock.sleep_until(due).await;
+    fn enter_lane(&mut self) {
+        if let (Some(lane), None) = (&self.lane, &self.ticket) {
+            self.ticket = Some(self.inner.lanes.enter(lane));
         }
-        if let Some(lane) = &run.lane {
-            ticket.get_or_insert_with(|| self.lanes.enter(lane)).ready().await;
+    }
+}
+
+#[async_trait]
+impl Turnstile for Wait {
+    async fn due(&mut self, at: u64) {
+        let mut at = at;
+        loop {
+            // What was said before is about an earlier wait.
+            if self.moved.has_changed().unwrap_or(false) {
+                at = self.moved.borrow_and_update().unwrap_or(at);
+            }
+            tokio::select! {
+                () = self.inner.clock.sleep_until(at) => return,
+                Ok(()) = self.moved.changed() => self.moved.mark_changed(),
+            }
         }
-        if run.summary.parent.is_some() {
-            return None;
+    }
+
+    async fn admit(&mut self) -> Pass {
+        self.enter_lane();
+        if let Some(ticket) = &mut self.ticket {
+            ticket.ready().await;
         }
-        // The semaphore is never closed.
-        Arc::clone(&self.places).acquire_owned().await.ok()
+        let sandbox = match &self.sandbox {
+            Some(places) => Some(places.take(self.rank).await),
+            None => None,
+        };
+        let common = if self.on_top { Some(self.inner.places.take(self.rank).await) } else { None };
+        self.inner.executing.fetch_add(1, Ordering::Relaxed);
+        Box::new(Executing { inner: Arc::clone(&self.inner), _sandbox: sandbox, _common: common })
     }
 }

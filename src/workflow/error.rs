@@ -22,6 +22,12 @@ pub enum WorkflowError {
     /// A run was asked to repeat that has not ended.
     #[error("the run {0} has not ended yet; cancel it or wait for its end before replaying it")]
     NotFinished(RunId),
+    /// A run was to be moved that does not wait for its time.
+    #[error("the run {0} has started already; only a delayed run can be rescheduled")]
+    NotDelayed(RunId),
+    /// A run that is to be repeated worked in a project that is gone.
+    #[error("the run {0} cannot be replayed: its project and sandbox were deleted")]
+    ProjectGone(RunId),
     /// The engine no longer takes runs.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -30,13 +36,27 @@ pub enum WorkflowError {
     Store(#[from] StoreError),
 }
 
+impl WorkflowError {
+    /// Whether it is about this run alone: another may still succeed.
+    pub fn is_about_one_run(&self) -> bool {
+        match self {
+            Self::NotFinished(_) | Self::NotDelayed(_) | Self::ProjectGone(_) | Self::UnknownTask(_) => true,
+            Self::PayloadTooLarge { .. } => true,
+            Self::Store(error) => error.is_not_found(),
+            Self::ShuttingDown => false,
+        }
+    }
+}
+
 impl From<WorkflowError> for ApiError {
     fn from(error: WorkflowError) -> Self {
         let code = match error {
             WorkflowError::Store(error) => return error.into(),
             WorkflowError::UnknownTask(_) => ErrorCode::InvalidInput,
             WorkflowError::PayloadTooLarge { .. } => ErrorCode::TooLarge,
-            WorkflowError::NotFinished(_) => ErrorCode::Conflict,
+            WorkflowError::NotFinished(_) | WorkflowError::NotDelayed(_) | WorkflowError::ProjectGone(_) => {
+                ErrorCode::Conflict
+            }
             WorkflowError::ShuttingDown => ErrorCode::Cancelled,
         };
         Self::new(code, error.to_string())

@@ -3,14 +3,14 @@
 use super::attempt::{end, put_back};
 use super::embedded::Embedded;
 use super::task::{AnyTask, Erased};
-use super::{Clock, Engine, EngineHealth, RunFilter, RunRequest, SystemClock, Task, WorkflowError};
+use super::{Clock, Engine, EngineHealth, Figures, RunFilter, RunRequest, SystemClock, Task, WorkflowError};
 use crate::domain::{ApiError, ErrorCode, RunDetail, RunId, RunStatus, RunSummary};
 use crate::store::{RunRecord, RunStore, Store, StoreError, new_run_id};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 const PAYLOAD_MAX: usize = 16 << 20;
 /// A run cut off by the death of the server more often than this is taken for its cause.
 const CRASHES_MAX: u32 = 5;
+/// Ended runs kept for a slow listener; what it misses is not told again.
+const ENDED_KEPT: usize = 4096;
 /// Time between two deletions of old runs.
 const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -26,13 +28,15 @@ const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
 pub struct WorkflowOptions {
     /// Runs without a parent that execute at once.
     pub parallel: usize,
+    /// Runs that work in one sandbox at once.
+    pub per_sandbox: usize,
     /// How long ended runs are kept.
     pub retention: Duration,
 }
 
 impl Default for WorkflowOptions {
     fn default() -> Self {
-        Self { parallel: 64, retention: Duration::from_secs(30 * 24 * 60 * 60) }
+        Self { parallel: 64, per_sandbox: 32, retention: Duration::from_secs(30 * 24 * 60 * 60) }
     }
 }
 
@@ -40,6 +44,15 @@ impl Default for WorkflowOptions {
 #[derive(Clone)]
 pub struct Workflow {
     inner: Arc<Inner>,
+}
+
+/// What came of a submit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The run.
+    pub run: RunId,
+    /// Whether it was submitted earlier with the same idempotency key.
+    pub found: bool,
 }
 
 type Outcome = Result<Value, ApiError>;
@@ -50,6 +63,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     engine: Arc<dyn Engine>,
     retention: Duration,
+    figures: Figures,
+    ended: broadcast::Sender<Arc<RunRecord>>,
     /// Runs that are open in this process, for those who wait for their end.
     open: Mutex<HashMap<RunId, watch::Sender<Option<Outcome>>>>,
     /// Submits under way and the sweep.
@@ -69,7 +84,7 @@ impl Workflow {
 
     /// The same with another clock.
     pub fn with_clock(store: &Store, options: WorkflowOptions, clock: Arc<dyn Clock>) -> Self {
-        let engine = Arc::new(Embedded::new(Arc::clone(&clock), options.parallel));
+        let engine = Arc::new(Embedded::new(Arc::clone(&clock), &options));
         Self {
             inner: Arc::new(Inner {
                 tasks: RwLock::default(),
@@ -77,6 +92,8 @@ impl Workflow {
                 clock,
                 engine,
                 retention: options.retention,
+                figures: Figures::default(),
+                ended: broadcast::Sender::new(ENDED_KEPT),
                 open: Mutex::default(),
                 work: TaskTracker::new(),
                 closing: CancellationToken::new(),
@@ -105,9 +122,22 @@ impl Workflow {
         Ok(())
     }
 
+    /// Whether a payload fits a task, as its runs would find out.
+    pub fn check(&self, task: &str, payload: &Value) -> Result<(), ApiError> {
+        match self.task(task) {
+            Some(known) => known.check(payload),
+            None => Err(WorkflowError::UnknownTask(task.to_owned()).into()),
+        }
+    }
+
     /// Records a run and hands it to the engine. With an idempotency key that was used before for the same task, the
     /// earlier run is returned and nothing is started.
     pub async fn submit(&self, request: RunRequest) -> Result<RunId, WorkflowError> {
+        Ok(self.submit_once(request).await?.run)
+    }
+
+    /// The same, and whether an earlier run was found.
+    pub async fn submit_once(&self, request: RunRequest) -> Result<Submitted, WorkflowError> {
         let run = self.record(request)?;
         let workflow = self.clone();
         // A caller that goes away between the two steps must not leave a run that nobody executes.
@@ -117,12 +147,12 @@ impl Workflow {
             match workflow.inner.runs.insert(run.clone()).await {
                 Ok(()) => {
                     workflow.inner.engine.enqueue(run, workflow.clone());
-                    Ok(id)
+                    Ok(Submitted { run: id, found: false })
                 }
                 Err(error) => {
                     workflow.forget(&id);
                     match error {
-                        StoreError::Duplicate(earlier) => Ok(earlier),
+                        StoreError::Duplicate(earlier) => Ok(Submitted { run: earlier, found: true }),
                         error => Err(error.into()),
                     }
                 }
@@ -186,24 +216,36 @@ impl Workflow {
         Ok(self.inner.runs.list(&filter).await?)
     }
 
-    /// Submits an ended run once more, with the same payload.
-    pub async fn replay(&self, id: &RunId) -> Result<RunId, WorkflowError> {
-        let run = self.inner.runs.record(id).await?;
-        if !run.summary.status.is_final() {
-            return Err(WorkflowError::NotFinished(id.clone()));
+    /// A run as it is recorded, with everything needed to carry it on.
+    pub async fn record_of(&self, id: &RunId) -> Result<RunRecord, WorkflowError> {
+        Ok(self.inner.runs.record(id).await?)
+    }
+
+    /// Moves the start of a run that waits for its time. Only a run that has not started can be moved.
+    pub async fn reschedule(&self, id: &RunId, delay: Duration) -> Result<(), WorkflowError> {
+        let due_at = self.inner.clock.now_ms().saturating_add(millis(delay));
+        if !self.inner.runs.reschedule(id, due_at).await? {
+            // Tells an unknown run from one that has started.
+            self.inner.runs.record(id).await?;
+            return Err(WorkflowError::NotDelayed(id.clone()));
         }
-        self.submit(RunRequest {
-            task: run.summary.task,
-            title: run.summary.title,
-            payload: Arc::unwrap_or_clone(run.payload),
-            project: run.summary.project,
-            lane: run.lane,
-            max_duration: run.max_duration_ms.map(Duration::from_millis),
-            retry: serde_json::from_value(run.retry).ok(),
-            replay_of: Some(id.clone()),
-            ..RunRequest::default()
-        })
-        .await
+        self.inner.engine.reschedule(id, due_at);
+        Ok(())
+    }
+
+    /// The store of runs, for what needs no engine: lists, counts, batches, changes.
+    pub fn store(&self) -> &RunStore {
+        &self.inner.runs
+    }
+
+    /// Every run that ends from now on.
+    pub fn endings(&self) -> broadcast::Receiver<Arc<RunRecord>> {
+        self.inner.ended.subscribe()
+    }
+
+    /// What was counted since the start of the server.
+    pub fn figures(&self) -> &Figures {
+        &self.inner.figures
     }
 
     /// How busy the engine is.
@@ -241,6 +283,14 @@ impl Workflow {
         self.inner.tasks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// Tells those who watch endings.
+    pub(super) fn ended(&self, run: &RunRecord) {
+        if self.inner.ended.receiver_count() > 0 {
+            // The last listener may just have gone.
+            self.inner.ended.send(Arc::new(run.clone())).ok();
+        }
+    }
+
     /// Tells those who wait how a run ended.
     pub(super) fn announce(&self, id: &RunId, outcome: Outcome) {
         if let Some(ended) = self.open().remove(id) {
@@ -267,7 +317,6 @@ impl Workflow {
         }
         let retry = request.retry.unwrap_or_else(|| task.retry());
         let now = self.inner.clock.now_ms();
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let due_at = request.delay.filter(|delay| !delay.is_zero()).map(|delay| now.saturating_add(millis(delay)));
         Ok(RunRecord {
             summary: RunSummary {
@@ -289,13 +338,20 @@ impl Workflow {
             output: None,
             error: None,
             idempotency_key: request.idempotency_key,
+            key_expires_at: request.key_ttl.map(|ttl| now.saturating_add(millis(ttl))),
             lane: request.lane,
+            priority: request.priority,
             retry: serde_json::to_value(retry).unwrap_or(Value::Null),
             crashes: 0,
             interruptions: 0,
             max_duration_ms: request.max_duration.map(millis),
             due_at,
+            // The time to live begins when the run is due.
+            expires_at: request.ttl.map(|ttl| due_at.unwrap_or(now).saturating_add(millis(ttl))),
             replay_of: request.replay_of,
+            root: None,
+            depth: 0,
+            labels: request.labels,
         })
     }
 
@@ -331,4 +387,8 @@ impl Workflow {
             self.inner.clock.sleep_until(now.saturating_add(SWEEP_EVERY_MS)).await;
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

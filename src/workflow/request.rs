@@ -1,6 +1,6 @@
 //! What a caller says to start a run.
 
-use super::RetryPolicy;
+use super::{RetryPolicy, RunLabels};
 use crate::domain::{CallId, ProjectId, RunId};
 use serde_json::Value;
 use std::time::Duration;
@@ -28,6 +28,14 @@ pub struct RunRequest {
     pub lane: Option<String>,
     /// How long to wait before the first attempt.
     pub delay: Option<Duration>,
+    /// A run that has not started within this time never does; it ends as `EXPIRED`.
+    pub ttl: Option<Duration>,
+    /// Where runs wait for a place, it goes ahead of those submitted up to so many seconds before it.
+    pub priority: i32,
+    /// How long the idempotency key finds this run; for ever if not given.
+    pub key_ttl: Option<Duration>,
+    /// By what it can be found.
+    pub labels: RunLabels,
     /// How long one execution may take before it is stopped as `TIMED_OUT`.
     pub max_duration: Option<Duration>,
     /// In place of the task's own policy.

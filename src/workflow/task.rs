@@ -1,7 +1,7 @@
 //! What a task is and what it is given.
 
 use super::{RetryPolicy, TaskError, Workflow};
-use crate::domain::{ApiError, CallId, LogLevel, ProjectId, RunId, RunLog};
+use crate::domain::{ApiError, CallId, LogLevel, ProjectId, RunId, RunLog, RunSummary};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,9 @@ pub trait Task: Send + Sync + 'static {
     type Input: DeserializeOwned + Send;
     /// What it returns.
     type Output: Serialize + Send;
+
+    /// Whether it works in its project's sandbox, where only so many run at once. Such a task waits for no other run.
+    const IN_SANDBOX: bool = false;
 
     /// How often it is tried.
     fn retry(&self) -> RetryPolicy {
@@ -41,9 +44,13 @@ pub struct TaskContext {
     pub project: Option<ProjectId>,
     /// The tool call that asked for it.
     pub call: Option<CallId>,
+    /// The API key the run was submitted with.
+    pub owner: Option<String>,
     /// Cancelled when the run is stopped or out of time.
     pub cancel: CancellationToken,
     pub(super) workflow: Workflow,
+    /// The run as it was when this execution began.
+    pub(super) summary: RunSummary,
 }
 
 impl TaskContext {
@@ -66,7 +73,13 @@ impl TaskContext {
 #[async_trait]
 pub(super) trait AnyTask: Send + Sync {
     fn retry(&self) -> RetryPolicy;
+    fn in_sandbox(&self) -> bool;
+    fn check(&self, payload: &Value) -> Result<(), ApiError>;
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError>;
+}
+
+fn misfit(task: &str, error: &serde_json::Error) -> ApiError {
+    ApiError::invalid(format!("the payload does not fit the task {task}: {error}"))
 }
 
 /// The bridge from [`Task`] to [`AnyTask`].
@@ -78,10 +91,16 @@ impl<T: Task> AnyTask for Erased<T> {
         self.0.retry()
     }
 
+    fn in_sandbox(&self) -> bool {
+        T::IN_SANDBOX
+    }
+
+    fn check(&self, payload: &Value) -> Result<(), ApiError> {
+        <T::Input as serde::Deserialize>::deserialize(payload).map(drop).map_err(|error| misfit(T::NAME, &error))
+    }
+
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError> {
-        let input = serde_json::from_value(payload).map_err(|error| {
-            TaskError::Fatal(ApiError::invalid(format!("the payload does not fit the task {}: {error}", T::NAME)))
-        })?;
+        let input = serde_json::from_value(payload).map_err(|error| TaskError::Fatal(misfit(T::NAME, &error)))?;
         let output = self.0.run(ctx, input).await?;
         serde_json::to_value(output).map_err(|error| {
             tracing::error!(task = T::NAME, %error, "the output cannot be written as JSON");

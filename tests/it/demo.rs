@@ -43,13 +43,13 @@ impl Demo {
         }
     }
 
-    /// What the project's preview answers.
-    async fn preview(&self, state: &ProjectState) -> String {
+    /// What the project's preview answers to a path.
+    async fn preview(&self, state: &ProjectState, path: &str) -> String {
         let preview = state.preview.as_ref().expect("there is a preview");
         let sandbox = state.sandbox.as_ref().unwrap();
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let host = format!("{}-{}.localhost:{}", preview.port, sandbox.id, self.app.addr().port());
-        let request = reqwest::Client::new().get(format!("http://{}/", self.app.addr())).header(HOST, host);
+        let request = reqwest::Client::new().get(format!("http://{}{path}", self.app.addr())).header(HOST, host);
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
         answer.text().await.unwrap()
@@ -75,7 +75,7 @@ async fn the_go_server_is_built_and_answers_where_go_is_and_its_absence_is_named
     let state = demo.settled(&id).await;
     assert_eq!(state.messages.last().unwrap().outcome, Some(TurnOutcome::Completed));
     if has_go() {
-        assert!(demo.preview(&state).await.contains("Hello World"), "{}", said(&state));
+        assert!(demo.preview(&state, "/").await.contains("Hello World"), "{}", said(&state));
     } else {
         assert!(said(&state).contains("Go is not on this machine") && state.preview.is_none(), "{}", said(&state));
     }
@@ -85,12 +85,13 @@ async fn the_go_server_is_built_and_answers_where_go_is_and_its_absence_is_named
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_dashboard_is_served_and_turns_dark_when_asked() {
     let demo = Demo::start().await;
-    let id = demo.ask("Build a sales dashboard in Python").await;
+    let id = demo.ask("A sales dashboard in Python for a small coffee roastery").await;
     let state = demo.settled(&id).await;
-    let light = demo.preview(&state).await;
-    demo.app.services().send_message(id.clone(), "Make it dark".to_owned(), None).await.unwrap();
+    let light = demo.preview(&state, "/style.css").await;
+    demo.app.services().send_message(&id, "Make it dark", None).await.unwrap();
     let state = demo.settled(&id).await;
     assert_eq!(state.messages.last().unwrap().outcome, Some(TurnOutcome::Completed));
-    assert_ne!(demo.preview(&state).await, light);
+    assert!(light.contains("color-scheme: light;"), "{light}");
+    assert!(demo.preview(&state, "/style.css").await.contains("color-scheme: dark;"));
     demo.app.stop().await;
 }

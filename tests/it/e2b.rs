@@ -166,8 +166,9 @@ async fn nonsense_gets_a_precise_error_and_nothing_hangs() {
         (json!({"templateID": "base", "envVars": {"A=B": "c"}}), "not the name of a variable"),
         (json!({"templateID": "base", "metadata": {"a": 1}}), "invalid type"),
         (json!({"templateID": "base", "mcp": {}}), "mcp is not supported"),
-        (json!({"templateID": "base", "network": {"allowOut": ["8.8.8.8"]}}), "network.allowOut"),
-        (json!({"templateID": "base", "allow_internet_access": false}), "without internet access"),
+        (json!({"templateID": "base", "network": {"allowOut": ["example.com"]}}), "network.allowOut"),
+        (json!({"templateID": "base", "network": {"denyOut": ["example.com"]}}), "network.denyOut"),
+        (json!({"templateID": "base", "network": {"egressProxy": {"address": "x"}}}), "network.egressProxy"),
     ] {
         let (status, said) = answer(server.api(Method::POST, "/v2/sandboxes").json(&body)).await;
         assert!(status.is_client_error(), "{body}: {said}");

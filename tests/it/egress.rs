@@ -5,6 +5,7 @@ use sandcastle::config::SandboxConfig;
 use sandcastle::domain::*;
 use sandcastle::sandbox::egress::{Egress, Resolver, UpstreamProxy};
 use sandcastle::sandbox::local::LocalProvider;
+use sandcastle::sandbox::provider::Network;
 use sandcastle::sandbox::*;
 use sandcastle::store::Store;
 use std::net::IpAddr;
@@ -32,7 +33,12 @@ struct Inside {
     service: Service,
     egress: Egress,
     project: ProjectId,
-    _dir: tempfile::TempDir,
+    store: Store,
+    dir: tempfile::TempDir,
+}
+
+fn address() -> PreviewAddress {
+    PreviewAddress { scheme: "http".to_owned(), domain: "localhost".to_owned(), port: 3000 }
 }
 
 impl Inside {
@@ -42,10 +48,9 @@ impl Inside {
         let egress = Egress::new(Arc::new(Names), proxy);
         let hook = Arc::new(egress.clone());
         let provider = Arc::new(LocalProvider::new(SandboxConfig::default(), dir.path().to_owned(), hook));
-        let address = PreviewAddress { scheme: "http".to_owned(), domain: "localhost".to_owned(), port: 3000 };
         let project = store.events().create_project("egress").await.unwrap();
-        let service = Service::new(SandboxConfig::default(), address, provider, store, dir.path().to_owned());
-        Self { service, egress, project, _dir: dir }
+        let service = Service::new(SandboxConfig::default(), address(), provider, store.clone(), dir.path().to_owned());
+        Self { service, egress, project, store, dir }
     }
 
     /// What a python program prints inside.
@@ -138,4 +143,125 @@ for name in ["http://rebind.example.com/", "http://unknown.example.com/", "http:
     assert!(lines[7].ends_with("403") && lines[8].ends_with("502") && lines[9].ends_with("refused"), "{output}");
     assert!(futures::FutureExt::now_or_never(secret.accept()).is_none(), "a service of the host was reached");
     inside.end().await;
+}
+
+fn allowlist(rules: &[&str]) -> NetworkPolicy {
+    let allow = rules.iter().map(|rule| (*rule).to_owned()).collect();
+    NetworkPolicy { mode: NetworkMode::Allowlist, allow, deny: Vec::new() }
+}
+
+const FETCH: &str = "
+import urllib.request as u, urllib.error
+def fetch(url):
+    try:
+        return u.urlopen(url, timeout=20).read().decode()
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_holds_at_once_and_what_it_refused_can_be_allowed() {
+    let inside = Inside::new(Some(upstream().await)).await;
+    let fetch = format!("{FETCH}\nprint(fetch('http://web.example.com/pkg'))");
+    assert!(inside.python(&fetch).await.starts_with("CONNECT web.example.com:80"));
+    inside.service.set_network_policy(&inside.project, allowlist(&["other.example.com"])).await.unwrap();
+    let refused = inside.python(&fetch).await;
+    assert_eq!(refused.trim(), "web.example.com may not be reached: not on the allowlist");
+    let line = inside.service.network(&inside.project).await.unwrap().lines.remove(0);
+    assert_eq!((line.target.as_str(), line.port, line.allowed), ("web.example.com", 80, false));
+    assert!(line.program.starts_with("python3"), "{line:?}");
+    inside.service.allow_destination(&inside.project, &line.target).await.unwrap();
+    assert!(inside.python(&fetch).await.starts_with("CONNECT web.example.com:80"));
+    let policy = inside.service.network(&inside.project).await.unwrap().policy;
+    assert_eq!(policy, allowlist(&["other.example.com", "web.example.com"]));
+    let off = NetworkPolicy { mode: NetworkMode::Off, ..policy };
+    inside.service.set_network_policy(&inside.project, off).await.unwrap();
+    assert!(inside.python(&fetch).await.contains("the network is off"));
+    let wrong = inside.service.set_network_policy(&inside.project, allowlist(&["no name"])).await;
+    assert!(matches!(wrong, Err(SandboxError::Invalid(_))), "{wrong:?}");
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_is_part_of_the_projects_events_and_outlives_the_sandbox() {
+    let inside = Inside::new(Some(upstream().await)).await;
+    for _ in 0..3 {
+        inside.python(&format!("{FETCH}\nfetch('http://web.example.com/pkg'); fetch('http://10.0.0.1/')")).await;
+    }
+    inside.service.sleep(&inside.project).await.unwrap();
+    let state = inside.store.events().state(&inside.project).await.unwrap();
+    let lines = &state.network.lines;
+    let found = |target: &str| lines.iter().find(|line| line.target == target).unwrap();
+    let (web, private) = (found("web.example.com"), found("10.0.0.1"));
+    assert_eq!((web.connections, web.allowed, private.connections, private.allowed), (3, true, 3, false));
+    assert!(web.sent > 0 && web.received > 0 && private.why == "a private network", "{lines:?}");
+    // A server that starts over the same data goes on counting.
+    let other = Egress::new(Arc::new(Names), None);
+    let hook = Arc::new(other.clone());
+    let provider = Arc::new(LocalProvider::new(SandboxConfig::default(), inside.dir.path().to_owned(), hook));
+    let folder = inside.dir.path().to_owned();
+    let again = Service::new(SandboxConfig::default(), address(), provider, inside.store.clone(), folder);
+    assert_eq!(again.network(&inside.project).await.unwrap().lines, *lines);
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_with_a_port_opens_that_port_for_that_name_only() {
+    let inside = Inside::new(Some(upstream().await)).await;
+    let program = "
+import socket
+def say(host, port):
+    try:
+        with socket.create_connection((host, port), 20) as s:
+            s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+            return s.makefile().read().splitlines()[-1]
+    except OSError as error:
+        return type(error).__name__
+own = socket.create_server(('127.0.0.1', 5432))
+print(say('web.example.com', 5432)); print(say('other.example.com', 5432)); print(say('web.example.com', 5433))";
+    let refused = "ConnectionRefusedError";
+    assert_eq!(inside.python(program).await.lines().collect::<Vec<_>>(), [refused, refused, refused]);
+    inside.service.allow_destination(&inside.project, "web.example.com:5432").await.unwrap();
+    // The listener is made as soon as the new rule has come through.
+    let reached = loop {
+        let output = inside.python(program).await;
+        let lines: Vec<&str> = output.lines().collect();
+        assert_eq!(lines[1..], [refused, refused], "{output}");
+        if lines[0] != refused {
+            break lines[0].to_owned();
+        }
+    };
+    assert_eq!(reached, "CONNECT web.example.com:5432 HTTP/1.1 | GET / HTTP/1.1");
+    let ports = inside.store.events().state(&inside.project).await.unwrap().ports.clone();
+    assert!(ports.iter().all(|port| port.port == 5432), "{ports:?}");
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_is_read_and_set_over_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = sandcastle::config::Config::defaults(dir.path().to_owned());
+    config.server.addr = ([127, 0, 0, 1], 0).into();
+    let app = sandcastle::boot::App::start(config).await.unwrap();
+    let project = app.services().store.events().create_project("rest").await.unwrap();
+    let url = format!("http://{}/api/projects/{project}/network", app.addr());
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::new();
+    let put = async |body: &str| {
+        let sent =
+            http.put(&url).header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
+        (sent.status().as_u16(), sent.json::<serde_json::Value>().await.unwrap())
+    };
+    let (status, view) = put(r#"{"mode": "allowlist", "allow": ["example.com"]}"#).await;
+    assert_eq!((status, &view["policy"]["mode"]), (200, &"allowlist".into()), "{view}");
+    let got: serde_json::Value = http.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(got, view);
+    for body in [r#"{"mode": "everything"}"#, r#"{"mode": "off", "allow": ["no name"]}"#, "[]", r#"{"allow": []}"#, "{"]
+    {
+        let (status, error) = put(body).await;
+        assert_eq!((status, &error["code"]), (400, &"invalid_input".into()), "{body}: {error}");
+    }
+    let state = app.services().store.events().state(&project).await.unwrap();
+    assert_eq!(state.network.policy, allowlist(&["example.com"]));
+    app.stop().await;
 }

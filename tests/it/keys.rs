@@ -23,7 +23,7 @@ async fn a_key_opens_its_own_kind_of_api_until_it_is_revoked() {
     let (e2b, text) = keys.create(KeyKind::E2b, "laptop").await.unwrap();
     assert!(text.len() == 44 && text.starts_with("e2b_") && text[4..].bytes().all(|b| b.is_ascii_hexdigit()));
     let (_, trigger) = keys.create(KeyKind::Trigger, "jobs").await.unwrap();
-    assert!(trigger.len() == 31 && trigger.starts_with("tr_dev_"), "{trigger}");
+    assert!(trigger.len() == 34 && trigger.starts_with("tr_dev_sk_"), "{trigger}");
     assert_eq!(keys.authenticate(KeyKind::E2b, &text).await.unwrap(), Some(e2b.clone()));
     assert_eq!(keys.authenticate(KeyKind::Trigger, &text).await.unwrap(), None);
     assert_eq!(keys.authenticate(KeyKind::E2b, &trigger).await.unwrap(), None);

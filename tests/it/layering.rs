@@ -32,7 +32,7 @@ fn mentions(folder: &str, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn nothing_below_the_edges_knows_leptos_or_axum() {
-    for folder in ["domain", "store", "sandbox", "workflow", "tools", "agent", "llm", "config"] {
+    for folder in ["domain", "store", "sandbox", "workflow", "tools", "agent", "llm", "config", "otlp"] {
         let found = mentions(folder, &["leptos::", "axum::", "use leptos", "use axum", "leptos_axum"]);
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
@@ -40,7 +40,7 @@ fn nothing_below_the_edges_knows_leptos_or_axum() {
 
 #[test]
 fn each_folder_uses_only_those_below_it() {
-    let above: [(&str, &[&str]); 9] = [
+    let above: [(&str, &[&str]); 11] = [
         (
             "domain",
             &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "tokio", "sqlx"],
@@ -52,6 +52,8 @@ fn each_folder_uses_only_those_below_it() {
         ("tools", &["crate::agent", "crate::llm::openai", "crate::llm::demo", "crate::sandbox::Service"]),
         ("llm", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent"]),
         ("agent", &["crate::sandbox::Service"]),
+        ("otlp", &["crate::sandbox", "crate::agent", "crate::tools", "crate::llm", "crate::ui", "crate::dashboard"]),
+        ("dashboard", &["axum", "crate::sandbox", "crate::agent", "crate::tools", "crate::llm", "sqlx", "tokio"]),
         ("ui", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "crate::services"]),
     ];
     let edges = ["crate::api", "crate::server_fns", "crate::boot", "crate::cli", "crate::services"];

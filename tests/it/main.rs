@@ -4,6 +4,7 @@
 
 mod agent;
 mod config;
+mod dashboard;
 mod demo;
 mod e2b;
 mod egress;
@@ -12,6 +13,7 @@ mod host_provider;
 mod keys;
 mod layering;
 mod llm;
+mod otlp;
 mod preview;
 mod rest_api;
 mod sandbox_local;
@@ -23,4 +25,6 @@ mod ssr_pages;
 mod store;
 mod support;
 mod tasks;
+mod trigger_api;
+mod trigger_sdk;
 mod workflow;

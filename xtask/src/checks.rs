@@ -42,6 +42,19 @@ pub fn test(project: &Project) -> Result<ExitCode> {
     Ok(report.close())
 }
 
+/// The tests with made-up input, for far longer than `test` runs them. Those are in modules named `fuzz`.
+pub fn fuzz(project: &Project) -> Result<ExitCode> {
+    const CASES: &str = "200000";
+    prerequisites::require(project)?;
+    let mut report = Report::default();
+    report.step("made-up input", || {
+        let mut cargo = cargo(&project.root);
+        cargo.args(["test", "--package", NAME, "--features", "ssr", "--lib", "--", "fuzz::"]);
+        run(cargo.env("PROPTEST_CASES", std::env::var("PROPTEST_CASES").as_deref().unwrap_or(CASES)))
+    });
+    Ok(report.close())
+}
+
 fn lint_steps(project: &Project, report: &mut Report) {
     const DENY: [&str; 3] = ["--", "-D", "warnings"];
     report.step("formatting", || run(cargo(&project.root).args(["fmt", "--all", "--check"])));

@@ -25,6 +25,7 @@ cargo xtask COMMAND
   dev [CARGO LEPTOS ARGUMENTS]  cargo leptos watch, installed into .tools on first use
   lint                          formatting and lints of everything
   test                          lint, all tests, release build, end-to-end tests
+  fuzz                          the tests with made-up input, for long (PROPTEST_CASES sets how long)
   bench                         measure the release build; table on the terminal and in target/bench.md
   check                         tell which prerequisites are missing and how to install them";
 
@@ -51,6 +52,7 @@ fn run(args: Vec<String>) -> Result<std::process::ExitCode> {
         "dev" => return dev::exec(&project, rest),
         "lint" => return checks::lint(&project),
         "test" => return checks::test(&project),
+        "fuzz" => return checks::fuzz(&project),
         "check" => prerequisites::require(&project)?,
         "help" | "--help" | "-h" => println!("{HELP}"),
         other => bail!("there is no command '{other}'\n\n{HELP}"),

@@ -2,6 +2,7 @@
 
 use super::networks::HostNetworks;
 use super::policy;
+use super::rules::{Glance, Rules};
 use crate::sandbox::base64;
 use async_trait::async_trait;
 use std::fmt;
@@ -66,6 +67,14 @@ pub(super) enum Refusal {
         /// Where it is.
         what: &'static str,
     },
+    /// The sandbox's own policy forbids it.
+    #[error("{target} may not be reached: {why}")]
+    Forbidden {
+        /// What was asked for.
+        target: Target,
+        /// By which part of the policy.
+        why: String,
+    },
     /// Allowed, but it did not work.
     #[error("{target} cannot be reached: {why}")]
     Failed {
@@ -74,6 +83,22 @@ pub(super) enum Refusal {
         /// What happened.
         why: String,
     },
+}
+
+impl Refusal {
+    /// In a few words, without the target.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Denied { what, .. } => (*what).to_owned(),
+            Self::Forbidden { why, .. } | Self::Failed { why, .. } => why.chars().take(120).collect(),
+        }
+    }
+}
+
+/// A connection, and the addresses that were checked for it.
+pub(super) struct Dialled {
+    pub(super) stream: TcpStream,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// Makes the sandboxes' connections.
@@ -89,7 +114,12 @@ impl Dialer {
     }
 
     /// Connects, or says why not. Every address of a name must be allowed, or none is used.
-    pub(super) async fn dial(&self, target: &Target, port: u16) -> Result<TcpStream, Refusal> {
+    pub(super) async fn dial(&self, target: &Target, port: u16, rules: &Rules) -> Result<Dialled, Refusal> {
+        let forbidden = |why: &str| Refusal::Forbidden { target: target.clone(), why: why.to_owned() };
+        let glance = rules.glance(target, port);
+        if let Glance::Refused(why) = glance {
+            return Err(forbidden(why));
+        }
         let failed = |why: String| Refusal::Failed { target: target.clone(), why };
         let proxy = self.proxy.as_ref().filter(|proxy| !proxy.is_exempt(target));
         let addresses = match target {
@@ -106,13 +136,17 @@ impl Dialer {
                 return Err(Refusal::Denied { target: target.clone(), what });
             }
         }
+        if let Some(why) = rules.refusal(&addresses, port).filter(|_| glance == Glance::Ask) {
+            return Err(forbidden(why));
+        }
         if let Some(proxy) = proxy {
-            return proxy.connect(target, port).await.map_err(|error| failed(error.to_string()));
+            let stream = proxy.connect(target, port).await.map_err(|error| failed(error.to_string()))?;
+            return Ok(Dialled { stream, addresses });
         }
         let mut last = "it has no address".to_owned();
-        for address in addresses.into_iter().take(ADDRESSES_TRIED) {
-            match timeout(CONNECT_LIMIT, TcpStream::connect(SocketAddr::new(address, port))).await {
-                Ok(Ok(stream)) => return Ok(stream),
+        for address in addresses.iter().take(ADDRESSES_TRIED) {
+            match timeout(CONNECT_LIMIT, TcpStream::connect(SocketAddr::new(*address, port))).await {
+                Ok(Ok(stream)) => return Ok(Dialled { stream, addresses }),
                 Ok(Err(error)) => last = error.to_string(),
                 Err(_) => last = "no answer in time".to_owned(),
             }

@@ -115,6 +115,13 @@ fn is_host_label(label: &[u8]) -> bool {
     label.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') && edge(label.first()) && edge(label.last())
 }
 
+/// Whether it is a name of the internet, well formed and in lower case.
+pub(super) fn is_host_name(name: &str) -> bool {
+    name.len() <= 253
+        && name.split('.').all(|label| label.len() <= 63 && is_host_label(label.as_bytes()))
+        && is_public(name)
+}
+
 fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }

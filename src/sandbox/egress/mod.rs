@@ -6,36 +6,35 @@
 
 mod dial;
 mod dns;
+mod doors;
+mod hello;
 mod hook;
 mod ledger;
 mod names;
 mod networks;
+mod outlet;
 mod policy;
 mod relay;
+mod rules;
 #[cfg(test)]
 mod tests;
 
 pub use dial::{Resolver, SystemResolver, UpstreamProxy};
-pub use ledger::LedgerEntry;
 
-use crate::domain::SandboxId;
+use crate::domain::{NetworkLine, NetworkPolicy, SandboxId};
+use crate::sandbox::SandboxError;
 use crate::sandbox::entry::lock;
+use crate::sandbox::local::EgressSockets;
+use crate::sandbox::provider::Network;
 use dial::Dialer;
 use ledger::Ledger;
-use names::FakeNames;
+use outlet::Outlet;
+use rules::Rules;
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// Connections of one sandbox at a time.
-const CONNECTIONS_MAX: usize = 512;
-/// After a failed `accept` (out of file descriptors) the listener rests.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// The way out of all sandboxes. Cheap to clone.
 #[derive(Clone)]
@@ -45,16 +44,16 @@ pub struct Egress {
 
 struct Inner {
     dialer: Dialer,
-    outlets: Mutex<HashMap<SandboxId, Arc<Outlet>>>,
+    sites: Mutex<HashMap<SandboxId, Arc<Site>>>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
 
-/// One sandbox's way out.
-struct Outlet {
-    names: FakeNames,
+/// What is known of a sandbox while it lives and while it sleeps.
+#[derive(Default)]
+struct Site {
+    rules: watch::Sender<Arc<Rules>>,
     ledger: Ledger,
-    connections: Arc<Semaphore>,
 }
 
 impl Egress {
@@ -63,7 +62,7 @@ impl Egress {
         Self {
             inner: Arc::new(Inner {
                 dialer: Dialer::new(resolver, proxy),
-                outlets: Mutex::default(),
+                sites: Mutex::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
             }),
@@ -76,50 +75,27 @@ impl Egress {
     }
 
     /// Serves a sandbox's sockets until `closed`. Must be called on the async runtime.
-    pub fn serve(
-        &self,
-        id: &SandboxId,
-        dns: UdpSocket,
-        listeners: impl IntoIterator<Item = TcpListener>,
-        closed: CancellationToken,
-    ) -> std::io::Result<()> {
-        let outlet = Arc::new(Outlet {
-            names: FakeNames::new(id),
-            ledger: Ledger::default(),
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        });
+    pub fn serve(&self, id: &SandboxId, sockets: EgressSockets, closed: CancellationToken) -> std::io::Result<()> {
+        let EgressSockets { dns, http, https, inside } = sockets;
         dns.set_nonblocking(true)?;
         let dns = tokio::net::UdpSocket::from_std(dns)?;
         let mut accepting = Vec::new();
-        for listener in listeners {
+        for listener in [http, https] {
             listener.set_nonblocking(true)?;
             accepting.push(tokio::net::TcpListener::from_std(listener)?);
         }
-        lock(&self.inner.outlets).insert(id.clone(), Arc::clone(&outlet));
-        let (egress, id) = (self.clone(), id.clone());
+        let outlet = Arc::new(Outlet::new(self.clone(), id, self.site(id), inside, closed.clone()));
+        let closing = self.inner.closing.clone();
         self.inner.tasks.spawn(async move {
-            let closing = egress.inner.closing.clone();
-            let serve = async {
-                let relays = accepting.iter().map(|listener| egress.relay(listener, &outlet, &closed));
-                futures::future::join(dns::serve(&dns, &outlet.names), futures::future::join_all(relays)).await
-            };
+            let relays = accepting.iter().map(|listener| outlet.accept(listener));
+            let relays = futures::future::join_all(relays);
             tokio::select! {
                 () = closed.cancelled() => {}
                 () = closing.cancelled() => {}
-                _ = serve => {}
-            }
-            let mut outlets = lock(&egress.inner.outlets);
-            // The same sandbox may have woken meanwhile with new sockets.
-            if outlets.get(&id).is_some_and(|current| Arc::ptr_eq(current, &outlet)) {
-                outlets.remove(&id);
+                _ = futures::future::join3(dns::serve(&dns, &outlet.names), relays, doors::serve(&outlet)) => {}
             }
         });
         Ok(())
-    }
-
-    /// Where a live sandbox connected to, or tried to; the latest first.
-    pub fn ledger(&self, id: &SandboxId) -> Vec<LedgerEntry> {
-        lock(&self.inner.outlets).get(id).map(|outlet| outlet.ledger.entries()).unwrap_or_default()
     }
 
     /// Ends every connection and joins every task.
@@ -129,50 +105,35 @@ impl Egress {
         self.inner.tasks.wait().await;
     }
 
-    async fn relay(&self, listener: &tokio::net::TcpListener, outlet: &Arc<Outlet>, closed: &CancellationToken) {
-        loop {
-            let (stream, _) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "a sandbox's connection was not accepted");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = Arc::clone(&outlet.connections).try_acquire_owned() else {
-                relay::reset(&stream);
-                continue;
-            };
-            // The address that was connected to is the socket's own: the whole IPv4 space is local in there.
-            let Ok(asked) = stream.local_addr() else { continue };
-            let (egress, outlet, closed) = (self.clone(), Arc::clone(outlet), closed.clone());
-            self.inner.tasks.spawn(async move {
-                let closing = egress.inner.closing.clone();
-                tokio::select! {
-                    () = closed.cancelled() => {}
-                    () = closing.cancelled() => {}
-                    () = egress.connect(stream, asked, &outlet) => {}
-                }
-                drop(permit);
-            });
-        }
+    fn site(&self, id: &SandboxId) -> Arc<Site> {
+        Arc::clone(lock(&self.inner.sites).entry(id.clone()).or_default())
+    }
+}
+
+impl Network for Egress {
+    fn set_policy(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError> {
+        let rules = Arc::new(Rules::parse(policy)?);
+        self.site(id).rules.send_if_modified(|known| {
+            let changed = *known != rules;
+            *known = rules;
+            changed
+        });
+        Ok(())
     }
 
-    async fn connect(&self, stream: TcpStream, asked: SocketAddr, outlet: &Outlet) {
-        let target = match outlet.names.name_of(asked.ip()) {
-            Some(name) => dial::Target::Name(name),
-            None => dial::Target::Address(asked.ip()),
-        };
-        match self.inner.dialer.dial(&target, asked.port()).await {
-            Ok(upstream) => {
-                let account = outlet.ledger.open(&target.to_string(), asked.port(), true);
-                relay::copy(stream, upstream, &account).await;
-            }
-            Err(refusal) => {
-                tracing::debug!(%target, port = asked.port(), %refusal, "a sandbox's connection was not made");
-                outlet.ledger.open(&target.to_string(), asked.port(), false);
-                relay::refuse(stream, asked.port(), &refusal).await;
-            }
-        }
+    fn ledger(&self, id: &SandboxId) -> Vec<NetworkLine> {
+        self.site(id).ledger.entries()
+    }
+
+    fn restore(&self, id: &SandboxId, lines: &[NetworkLine]) {
+        self.site(id).ledger.restore(lines);
+    }
+
+    fn changed(&self, id: &SandboxId) -> watch::Receiver<u64> {
+        self.site(id).ledger.changed()
+    }
+
+    fn forget(&self, id: &SandboxId) {
+        lock(&self.inner.sites).remove(id);
     }
 }

@@ -43,7 +43,8 @@ impl HostNetworks {
     }
 }
 
-fn same_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
+/// Whether the address is in the network of that prefix length around the other.
+pub(super) fn same_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
     match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);

@@ -68,7 +68,11 @@ async fn one_way(
 /// Turns a connection away. On the HTTP port in words; elsewhere by a reset, which programs report at once.
 pub(super) async fn refuse(mut stream: TcpStream, port: u16, refusal: &Refusal) {
     if port == 80 {
-        let status = if matches!(refusal, Refusal::Denied { .. }) { "403 Forbidden" } else { "502 Bad Gateway" };
+        let status = if matches!(refusal, Refusal::Denied { .. } | Refusal::Forbidden { .. }) {
+            "403 Forbidden"
+        } else {
+            "502 Bad Gateway"
+        };
         let answer = async {
             let mut head = Vec::new();
             let mut piece = [0; 1024];

@@ -6,7 +6,7 @@ use super::record::{Network, OnTimeout, Phase, Record};
 use super::sandbox::{Live, Sandbox};
 use super::watchers::Watchers;
 use super::{Fleet, FleetError, LIVE_MAX, after, lock, now_ms};
-use crate::domain::SandboxId;
+use crate::domain::{NetworkPolicy, SandboxId};
 use crate::sandbox::provider::ProcessConfig;
 use crate::store::{FleetTable, new_sandbox_id};
 use std::collections::BTreeMap;
@@ -177,6 +177,9 @@ impl Fleet {
         };
         sandbox.gone.cancel();
         sandbox.stop().await;
+        if let Some(network) = self.inner.provider.network() {
+            network.forget(sandbox.id());
+        }
         self.inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await?;
         // The caller need not wait for a large workspace; a server that stops meanwhile goes on at its next start.
         let (inner, id) = (Arc::clone(&self.inner), sandbox.id().clone());
@@ -204,6 +207,7 @@ impl Fleet {
     pub async fn set_network(&self, sandbox: &Arc<Sandbox>, network: Network) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
+        self.hold(sandbox.id(), &network)?;
         let token = secret()?;
         let record = sandbox.change(|record| {
             record.traffic_token = network.private_ports.then(|| record.traffic_token.take().unwrap_or(token));
@@ -257,6 +261,7 @@ impl Fleet {
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
         envs.insert("E2B_SANDBOX_ID".to_owned(), record.id.to_string());
         envs.insert("E2B_TEMPLATE_ID".to_owned(), record.template.clone());
+        self.hold(&record.id, &record.network)?;
         let instance = self.inner.provider.start(self.inner.spec(&record.id, envs)).await?;
         let tree = instance.tree().await?;
         let live = Live {
@@ -278,6 +283,16 @@ impl Fleet {
         self.watch_death(sandbox, &live);
         sandbox.set_live(Some(live.clone()));
         Ok(live)
+    }
+
+    /// Has what its owner set about the network held. A promise that nobody can hold is refused.
+    fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
+        let policy = network.policy();
+        match self.inner.provider.network() {
+            Some(holder) => Ok(holder.set_policy(id, &policy)?),
+            None if policy == NetworkPolicy::default() => Ok(()),
+            None => Err(FleetError::Invalid("network rules are not supported by this server".to_owned())),
+        }
     }
 
     /// Tells listeners and the journal if it dies by itself.

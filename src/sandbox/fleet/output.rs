@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 /// Output kept of one command, in bytes.
 pub const KEPT: usize = 1 << 20;
-/// A viewer that takes nothing for so long while the command waits for it is cut off.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A viewer that takes nothing for so long while the command waits for it is cut off. Tests need not wait as long.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 30_000 });
 
 /// Where output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(viewer.next().await, Seen::Output(Source::Stdout, chunk(KEPT / 2, 3)));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reading_viewer_misses_nothing_and_one_that_stops_is_cut_off() {
         let output = Arc::new(Output::new());
         let mut reading = output.view(0);

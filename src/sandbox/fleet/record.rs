@@ -1,6 +1,6 @@
 //! What is known of a sandbox or an image and outlives the server.
 
-use crate::domain::SandboxId;
+use crate::domain::{NetworkMode, NetworkPolicy, SandboxId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -68,10 +68,28 @@ pub enum OnTimeout {
 pub struct Network {
     /// Whether it reaches the internet, if that was said.
     pub internet: Option<bool>,
-    /// Whether its ports are open to whoever knows its id.
+    /// Names, addresses and networks it may reach, whatever is denied.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Addresses and networks it may not reach.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    /// Whether its ports are closed to whoever has no token for them.
     pub private_ports: bool,
     /// The `Host` its ports see instead of the one asked for.
     pub mask_host: Option<String>,
+}
+
+impl Network {
+    /// What is to be held.
+    pub fn policy(&self) -> NetworkPolicy {
+        let everything = |rule: &String| rule == "0.0.0.0/0" || rule == "::/0";
+        let closed = self.internet == Some(false) || self.deny.iter().any(everything);
+        let open_again = self.allow.iter().any(everything);
+        let rules = |list: &[String]| list.iter().filter(|rule| !everything(rule)).cloned().collect();
+        let mode = if closed && !open_again { NetworkMode::Allowlist } else { NetworkMode::Internet };
+        NetworkPolicy { mode, allow: rules(&self.allow), deny: rules(&self.deny) }
+    }
 }
 
 /// Files to make sandboxes from: a snapshot or a template.

@@ -87,7 +87,6 @@ impl Create {
         }
         let mut network = self.network.unwrap_or_default().check()?;
         network.internet = self.allow_internet_access.or(network.internet);
-        check_internet(&network)?;
         let on_timeout = if self.auto_pause.unwrap_or(false) { OnTimeout::Pause } else { OnTimeout::Kill };
         let auto_resume = self.auto_resume.unwrap_or_default().enabled;
         if auto_resume && on_timeout != OnTimeout::Pause {
@@ -112,16 +111,17 @@ impl Create {
 }
 
 impl NetworkMessage {
-    /// What is asked for, as far as it can be held: all or nothing of the internet, and the ports' own rules.
+    /// What is asked for, as far as it can be held.
     pub(super) fn check(self) -> Result<Network, Refused> {
         let refuse = |field: &str| Err(bad(format!("network.{field} is not supported by this server")));
-        let everything = |list: &[String]| list.iter().all(|network| network == "0.0.0.0/0" || network == "::/0");
         let (allow, deny) = (self.allow_out.unwrap_or_default(), self.deny_out.unwrap_or_default());
-        if !everything(&allow) {
-            return refuse("allowOut with anything but 0.0.0.0/0");
+        let is_network = |rule: &String| rule.bytes().all(|b| b.is_ascii_hexdigit() || b".:/".contains(&b));
+        if let Some(name) = deny.iter().find(|rule| !is_network(rule)) {
+            return Err(bad(format!("network.denyOut takes addresses and networks, not {name:?}")));
         }
-        if !everything(&deny) {
-            return refuse("denyOut with anything but 0.0.0.0/0");
+        let closed = deny.iter().any(|rule| rule == "0.0.0.0/0");
+        if !closed && allow.iter().any(|rule| !is_network(rule)) {
+            return Err(bad("network.allowOut with names needs 0.0.0.0/0 in network.denyOut"));
         }
         if self.rules.is_some_and(|rules| !rules.is_empty()) {
             return refuse("rules");
@@ -136,22 +136,14 @@ impl NetworkMessage {
         if mask_host.as_ref().is_some_and(|host| http::HeaderValue::from_str(host).is_err()) {
             return Err(bad("network.maskRequestHost is not a host"));
         }
-        // What is allowed wins over what is denied.
-        let denied = !deny.is_empty() && allow.is_empty();
         Ok(Network {
-            internet: if denied { Some(false) } else { self.allow_internet_access },
+            internet: self.allow_internet_access,
+            allow,
+            deny,
             private_ports: !self.allow_public_traffic.unwrap_or(true),
             mask_host,
         })
     }
-}
-
-/// Until a sandbox's way out can be closed over this API, asking for that is refused: a promise not held is worse.
-pub(super) fn check_internet(network: &Network) -> Result<(), Refused> {
-    if network.internet == Some(false) {
-        return Err(bad("a sandbox without internet access is not supported by this server yet"));
-    }
-    Ok(())
 }
 
 fn check_map(field: &str, map: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused> {
@@ -187,8 +179,14 @@ impl Inner {
         let mut value = self.listed(record);
         value["envdAccessToken"] = json!(record.token);
         value["domain"] = json!(self.domain());
+        let Network { allow, deny, .. } = &record.network;
         value["allowInternetAccess"] = json!(record.network.internet);
         let mut network = json!({ "allowPublicTraffic": !record.network.private_ports });
+        for (name, rules) in [("allowOut", allow), ("denyOut", deny)] {
+            if !rules.is_empty() {
+                network[name] = json!(rules);
+            }
+        }
         if let Some(host) = &record.network.mask_host {
             network["maskRequestHost"] = json!(host);
         }

@@ -1,4 +1,4 @@
-//! Control groups, the kernel's own limits on memory and processes, where this host lets us make them.
+//! Control groups, the kernel's own limits on memory, processes and CPU time, where this host lets us make them.
 //!
 //! Version 2 in a delegated or root-owned tree, else version 1 as root. Without either the caller falls back to limits
 //! a process can be given, and watches the sum.
@@ -17,6 +17,8 @@ const FOLDER: &str = "sandcastle";
 const SERVER_LEAF: &str = "sandcastle-server";
 /// Init and its shims come on top of what a person may run.
 const SPARE_PROCESSES: u64 = 32;
+/// The time over which a share of the CPU is counted, in microseconds.
+const CPU_PERIOD: u64 = 100_000;
 
 /// What this host offers.
 pub struct Cgroups {
@@ -24,15 +26,16 @@ pub struct Cgroups {
 }
 
 enum Kind {
-    V2 { parent: PathBuf },
-    V1 { memory: PathBuf, pids: Option<PathBuf> },
+    V2 { parent: PathBuf, cpu: bool },
+    V1 { memory: PathBuf, pids: Option<PathBuf>, cpu: Option<PathBuf> },
 }
 
 /// One sandbox's groups. Dropping it leaves them; see [`Group::remove`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     memory: PathBuf,
     pids: Option<PathBuf>,
+    cpu: Option<PathBuf>,
     v2: bool,
 }
 
@@ -40,9 +43,10 @@ impl Cgroups {
     /// Finds out by trying.
     pub fn detect() -> Self {
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let kind = v2_parent(&own).map(|parent| Kind::V2 { parent }).or_else(|| {
+        let v2 = v2_parent(&own).map(|parent| Kind::V2 { cpu: has_controller(&parent, "cpu"), parent });
+        let kind = v2.or_else(|| {
             let memory = v1_parent(&own, "memory")?;
-            Some(Kind::V1 { memory, pids: v1_parent(&own, "pids") })
+            Some(Kind::V1 { memory, pids: v1_parent(&own, "pids"), cpu: v1_parent(&own, "cpu") })
         });
         Self { kind }
     }
@@ -55,50 +59,89 @@ impl Cgroups {
         })
     }
 
+    /// Whether it holds CPU time too.
+    pub fn holds_cpu(&self) -> bool {
+        matches!(&self.kind, Some(Kind::V2 { cpu: true, .. } | Kind::V1 { cpu: Some(_), .. }))
+    }
+
     /// Makes a sandbox's groups. `None` where the host has none to offer.
     pub fn create(&self, id: &SandboxId, config: &SandboxConfig) -> Result<Option<Group>, SandboxError> {
         let Some(kind) = &self.kind else { return Ok(None) };
         let group = match kind {
-            Kind::V2 { parent } => Group { memory: parent.join(id.as_str()), pids: None, v2: true },
-            Kind::V1 { memory, pids } => Group {
-                memory: memory.join(id.as_str()),
-                pids: pids.as_ref().map(|pids| pids.join(id.as_str())),
-                v2: false,
-            },
+            Kind::V2 { parent, cpu } => {
+                let own = parent.join(id.as_str());
+                Group { cpu: cpu.then(|| own.clone()), memory: own, pids: None, v2: true }
+            }
+            Kind::V1 { memory, pids, cpu } => {
+                let below = |parent: &Option<PathBuf>| parent.as_ref().map(|parent| parent.join(id.as_str()));
+                Group { memory: memory.join(id.as_str()), pids: below(pids), cpu: below(cpu), v2: false }
+            }
         };
-        let limited = group.limit(config.memory_mib << 20, config.processes + SPARE_PROCESSES);
+        let limited = group.limit(config);
         limited.map_err(|error| SandboxError::Io(format!("cannot make the sandbox's control group: {error}")))?;
         Ok(Some(group))
     }
 }
 
 impl Group {
-    fn limit(&self, memory: u64, processes: u64) -> io::Result<()> {
-        for folder in [Some(&self.memory), self.pids.as_ref()].into_iter().flatten() {
+    /// Every folder, each once.
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        let others = [&self.pids, &self.cpu].into_iter().flatten().filter(|folder| **folder != self.memory);
+        std::iter::once(&self.memory).chain(others)
+    }
+
+    fn limit(&self, config: &SandboxConfig) -> io::Result<()> {
+        for folder in self.folders() {
             match std::fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
         }
-        let memory = memory.to_string();
+        let memory = (config.memory_mib << 20).to_string();
         let (limit, swap) = if self.v2 {
             ("memory.max", ("memory.swap.max", "0"))
         } else {
             ("memory.limit_in_bytes", ("memory.memsw.limit_in_bytes", memory.as_str()))
         };
         std::fs::write(self.memory.join(limit), &memory)?;
+        if self.v2 {
+            // Slowed down near the limit, a process is seen with what it holds before it is killed for it.
+            let near = (config.memory_mib << 20) / 16 * 15;
+            let _ = std::fs::write(self.memory.join("memory.high"), near.to_string());
+        }
         // Hosts without swap accounting have no such file, and need none.
         let _ = std::fs::write(self.memory.join(swap.0), swap.1);
+        self.limit_cpu(config.cpu_percent)?;
         let pids = self.pids.as_ref().unwrap_or(&self.memory);
-        match std::fs::write(pids.join("pids.max"), processes.to_string()) {
+        match std::fs::write(pids.join("pids.max"), (config.processes + SPARE_PROCESSES).to_string()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }
     }
 
+    /// A share of half the usual weight, so that the server itself stays quick, and a quota if one is wanted.
+    fn limit_cpu(&self, percent: u64) -> io::Result<()> {
+        let Some(cpu) = &self.cpu else { return Ok(()) };
+        let quota = percent * CPU_PERIOD / 100;
+        if self.v2 {
+            std::fs::write(cpu.join("cpu.weight"), "50")?;
+            return if percent == 0 {
+                Ok(())
+            } else {
+                std::fs::write(cpu.join("cpu.max"), format!("{quota} {CPU_PERIOD}"))
+            };
+        }
+        std::fs::write(cpu.join("cpu.shares"), "512")?;
+        if percent == 0 {
+            return Ok(());
+        }
+        std::fs::write(cpu.join("cpu.cfs_period_us"), CPU_PERIOD.to_string())?;
+        std::fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())
+    }
+
     /// Puts a process in, and with it all its future children.
     pub fn adopt(&self, pid: u32) -> io::Result<()> {
-        for folder in [Some(&self.memory), self.pids.as_ref()].into_iter().flatten() {
+        for folder in self.folders() {
             std::fs::write(folder.join("cgroup.procs"), pid.to_string())?;
         }
         Ok(())
@@ -110,6 +153,34 @@ impl Group {
         std::fs::read_to_string(self.memory.join(file)).ok()?.trim().parse().ok()
     }
 
+    /// Whether what runs out of memory can be stopped instead of killed.
+    pub fn stops_at_oom(&self) -> bool {
+        !self.v2
+    }
+
+    /// The group that holds memory.
+    pub fn memory_folder(&self) -> &Path {
+        &self.memory
+    }
+
+    /// Whether something waits for memory now.
+    pub fn is_out_of_memory(&self) -> bool {
+        let text = std::fs::read_to_string(self.memory.join("memory.oom_control")).unwrap_or_default();
+        text.lines().any(|line| line == "under_oom 1")
+    }
+
+    /// The host's ids of all processes inside.
+    pub fn pids(&self) -> Vec<u32> {
+        let text = std::fs::read_to_string(self.memory.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Processes and threads inside, init and its shims among them.
+    pub fn processes(&self) -> Option<u64> {
+        let pids = self.pids.as_ref().unwrap_or(&self.memory);
+        std::fs::read_to_string(pids.join("pids.current")).ok()?.trim().parse().ok()
+    }
+
     /// How often the kernel killed something in here for want of memory.
     pub fn ooms(&self) -> u64 {
         let file = if self.v2 { "memory.events" } else { "memory.oom_control" };
@@ -119,7 +190,7 @@ impl Group {
 
     /// Removes the groups once they are empty. The kernel may take a moment to notice that they are.
     pub async fn remove(&self) {
-        for folder in [Some(&self.memory), self.pids.as_ref()].into_iter().flatten() {
+        for folder in self.folders() {
             for _ in 0..50 {
                 match std::fs::remove_dir(folder) {
                     Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
@@ -188,7 +259,16 @@ fn delegated(own: &Path) -> Option<PathBuf> {
 }
 
 fn enable(group: &Path) -> bool {
-    std::fs::write(group.join("cgroup.subtree_control"), "+memory +pids").is_ok()
+    let control = group.join("cgroup.subtree_control");
+    // Not every host delegates the CPU; what is needed are the other two.
+    let _ = std::fs::write(&control, "+cpu");
+    std::fs::write(control, "+memory +pids").is_ok()
+}
+
+/// Whether the children of a group can be limited by this controller.
+fn has_controller(group: &Path, name: &str) -> bool {
+    let enabled = std::fs::read_to_string(group.join("cgroup.subtree_control")).unwrap_or_default();
+    enabled.split_ascii_whitespace().any(|enabled| enabled == name)
 }
 
 fn has_controllers(file: &Path) -> bool {

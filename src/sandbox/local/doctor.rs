@@ -79,11 +79,24 @@ async fn run_true(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<(), Sandbox
 fn limits(shared: &Shared) -> Check {
     let limits = shared.limits();
     let held = shared.cgroups.mechanism().is_some();
-    let (memory, processes, disk) = (limits.memory_mib, limits.processes, limits.disk_mib);
+    let cpu = match limits.cpu_percent {
+        0 => "a fair share of the CPU".to_owned(),
+        percent => format!("{percent} % of a core"),
+    };
     Check {
         name: "limits".to_owned(),
         state: if held { CheckState::Ok } else { CheckState::Degraded },
-        detail: format!("{memory} MiB memory, {processes} processes, {disk} MiB disk, held by {}", limits.mechanism),
+        detail: format!(
+            "{} MiB memory, {cpu}, {} processes, {} MiB disk, {} files, {} open files a process, {} MiB output kept a \
+             command; {}",
+            limits.memory_mib,
+            limits.processes,
+            limits.disk_mib,
+            limits.files,
+            limits.open_files,
+            limits.output_mib,
+            limits.mechanism
+        ),
         fix: (!held).then(|| {
             "for hard memory limits run the server as a systemd service with Delegate=yes: \
              systemd-run --user -p Delegate=yes sandcastle serve"

@@ -309,3 +309,42 @@ impl Files for LocalFiles {
         self.with_root(move |root| root.rename(&from, &to)).await
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Parts that matter to paths, put together at random, over a workspace full of links that lead out.
+        #[test]
+        fn no_path_reaches_what_is_beside_the_workspace(
+            parts in proptest::collection::vec("\\.|\\.\\.|out|up|in|/|a|\\PC{1,3}|[\x00-\x1f]|[a-z]{300}", 0..8),
+            slash: bool,
+        ) {
+            let folder = tempfile::tempdir()?;
+            let root = folder.path().join("workspace");
+            std::fs::create_dir_all(root.join("in"))?;
+            std::fs::write(folder.path().join("canary"), "canary")?;
+            std::os::unix::fs::symlink("..", root.join("up"))?;
+            std::os::unix::fs::symlink(folder.path(), root.join("out"))?;
+            let path = format!("{}{}", if slash { "/" } else { "" }, parts.join("/"));
+            if let Ok(path) = clean(&path, true) {
+                let directory = workspace::open_root(&root).map_err(|error| TestCaseError::fail(error.to_string()))?;
+                let owner = rustix::process::geteuid().as_raw();
+                let root = Root { directory, owner };
+                let _ = root.write(&path, b"mine", false);
+                let _ = root.make_dirs(&format!("{path}/new"));
+                let _ = root.rename(&path, "moved");
+                for end in ["", "/canary", "canary"] {
+                    let read = root.read(&format!("{path}{end}"), 0, 100).unwrap_or_default();
+                    prop_assert_ne!(read.as_ref(), b"canary");
+                }
+                let _ = walk::remove_tree(root.directory.as_fd(), root.directory.as_fd(), c"moved");
+            }
+            let beside: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.file_name()).collect();
+            prop_assert_eq!(beside.len(), 2, "{:?}", beside);
+            prop_assert_eq!(std::fs::read(folder.path().join("canary"))?, b"canary");
+        }
+    }
+}

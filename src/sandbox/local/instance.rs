@@ -4,12 +4,13 @@
 
 use super::launch::{Init, Launched, launch};
 use super::live::{Exec, Live, Own};
+use super::news::News;
 use super::process::{self, Output};
 use super::terminal::PseudoTerminal;
 use super::tree::LocalTree;
 use super::wire::Text;
 use super::workspace::{HOME, Workspace};
-use super::{Shared, blocking, env, ports, watch};
+use super::{EgressSockets, Inside, Shared, blocking, env, ports, watch};
 use crate::domain::{SandboxId, clean_path};
 use crate::sandbox::SandboxError;
 use crate::sandbox::provider::{Connection, Instance, Process, ProcessConfig, SandboxSpec, SandboxUsage, Signal, Tree};
@@ -94,7 +95,8 @@ async fn build_over(
     let mut environment = env::base(shared.toolchains());
     environment.extend(spec.env);
     let closed = CancellationToken::new();
-    let live = Live {
+    let live = Arc::new(Live {
+        pid: init.pid,
         proc_dir: open_proc(init.pid)?,
         id: spec.id,
         shared: Arc::clone(shared),
@@ -107,10 +109,14 @@ async fn build_over(
         tasks,
         disk: AtomicU64::new(0),
         running: watched::Sender::new(0),
+        news: News::default(),
         own: Own::default(),
-    };
-    shared.egress.attach(&live.id, egress, closed);
-    Ok((Arc::new(live), init))
+    });
+    let [dns, http, https] = egress;
+    let inside = Arc::clone(&live) as Arc<dyn Inside>;
+    let sockets = EgressSockets { dns: dns.into(), http: http.into(), https: https.into(), inside };
+    shared.egress.attach(&live.id, sockets, closed);
+    Ok((live, init))
 }
 
 async fn keep(live: &Arc<Live>, mut init: Init) {
@@ -246,6 +252,10 @@ impl Instance for LocalInstance {
 
     fn closed(&self) -> CancellationToken {
         self.live.closed.clone()
+    }
+
+    fn notice(&self) -> watched::Receiver<Option<String>> {
+        self.live.news.notice()
     }
 
     fn death(&self) -> Option<String> {

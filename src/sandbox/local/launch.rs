@@ -5,7 +5,7 @@ use super::link::{Link, poll};
 use super::toolchain::Toolchains;
 use super::wire::{self, Event, Setup, Wire};
 use super::workspace::{HOME, Workspace};
-use super::{EgressSockets, Shared, cgroup};
+use super::{Shared, cgroup};
 use crate::sandbox::SandboxError;
 use crate::sandbox::provider::SandboxSpec;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -27,7 +27,7 @@ pub struct Launched {
     /// Its init, as the host sees it.
     pub init: Init,
     /// Its way out.
-    pub egress: EgressSockets,
+    pub egress: [OwnedFd; 3],
 }
 
 /// The first process of a sandbox. Dropping it kills and reaps it.
@@ -93,9 +93,6 @@ async fn handshake(binary: &Path, setup: &Setup, group: Option<&cgroup::Group>) 
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| SandboxError::NotIsolated(format!("the init binary cannot be run: {error}")))?;
-    if let (Some(group), Some(pid)) = (group, starter.id()) {
-        group.adopt(pid).map_err(|error| SandboxError::Io(format!("cannot limit the sandbox: {error}")))?;
-    }
     link.send(&setup.encode(), &[]).await?;
     let mut buffer = vec![0; wire::MAX_MESSAGE];
     let init = match link.receive(&mut buffer).await {
@@ -103,9 +100,12 @@ async fn handshake(binary: &Path, setup: &Setup, group: Option<&cgroup::Group>) 
         Some((Event::Refused { step, errno }, _)) => return Err(refused(&step, errno)),
         _ => return Err(SandboxError::NotIsolated("the init binary ended without a word".to_owned())),
     };
-    // It has nothing left to do, and until it has ended init is its child and not ours.
-    starter.wait().await?;
-    match link.receive(&mut buffer).await {
+    // It has nothing left to do, and until it has ended init is its child and not ours. Moving init into its groups
+    // can wait for the kernel for milliseconds, so it happens while init builds; nothing runs inside before both are done.
+    let (adopted, ended, built) = tokio::join!(adopt(group, init.pid), starter.wait(), link.receive(&mut buffer));
+    adopted?;
+    ended?;
+    match built {
         Some((Event::Ready { landlock }, fds)) => {
             tracing::debug!(landlock, pid = init.pid, "sandbox ready");
             Ok(Launched { link, init, egress: egress(fds)? })
@@ -113,6 +113,13 @@ async fn handshake(binary: &Path, setup: &Setup, group: Option<&cgroup::Group>) 
         Some((Event::Refused { step, errno }, _)) => Err(refused(&step, errno)),
         _ => Err(SandboxError::NotIsolated("the sandbox's first process died while it was built".to_owned())),
     }
+}
+
+async fn adopt(group: Option<&cgroup::Group>, pid: u32) -> Result<(), SandboxError> {
+    let Some(group) = group.cloned() else { return Ok(()) };
+    let limited =
+        move || group.adopt(pid).map_err(|error| SandboxError::Io(format!("cannot limit the sandbox: {error}")));
+    super::blocking(limited).await
 }
 
 fn born(pid: u32, fds: Vec<OwnedFd>) -> Result<Init, SandboxError> {
@@ -125,13 +132,13 @@ fn born(pid: u32, fds: Vec<OwnedFd>) -> Result<Init, SandboxError> {
     Ok(Init { pid, pidfd: poll(pidfd)?, reaped: false })
 }
 
-fn egress(fds: Vec<OwnedFd>) -> Result<EgressSockets, SandboxError> {
-    let [dns, http, https] = <[OwnedFd; 3]>::try_from(fds)
+/// The DNS, HTTP and HTTPS sockets.
+fn egress(fds: Vec<OwnedFd>) -> Result<[OwnedFd; 3], SandboxError> {
+    let sockets = <[OwnedFd; 3]>::try_from(fds)
         .map_err(|_| SandboxError::NotIsolated("the init binary sent no network sockets".to_owned()))?;
-    let sockets = EgressSockets { dns: dns.into(), http: http.into(), https: https.into() };
-    sockets.dns.set_nonblocking(true)?;
-    sockets.http.set_nonblocking(true)?;
-    sockets.https.set_nonblocking(true)?;
+    for socket in &sockets {
+        rustix::io::ioctl_fionbio(socket, true).map_err(std::io::Error::from)?;
+    }
     Ok(sockets)
 }
 
@@ -164,6 +171,7 @@ fn setup(
         files: base_files(spec.id.as_str()),
         tmp_bytes: TMP_BYTES,
         processes: config.processes,
+        open_files: config.open_files,
         file_bytes: config.disk_mib << 20,
         data_bytes: if memory_is_held { 0 } else { config.memory_mib << 20 },
     }

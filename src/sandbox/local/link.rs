@@ -88,3 +88,52 @@ fn receive_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<Ow
     }
     Ok((message.bytes, fds))
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use crate::sandbox::local::wire::{File, Mount, Setup, Text};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn texts() -> impl Strategy<Value = Vec<Text>> {
+        vec(vec(any::<u8>(), 0..40).prop_map(Text), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_refused(bytes in vec(any::<u8>(), 0..300)) {
+            // What is read is exactly what was sent, so that no two packets mean the same.
+            if let Ok(event) = Event::decode(&bytes) {
+                prop_assert_eq!(event.encode(), bytes.clone());
+            }
+            if let Ok(request) = Request::decode(&bytes) {
+                prop_assert_eq!(request.encode(), bytes.clone());
+            }
+            if let Ok(setup) = Setup::decode(&bytes) {
+                prop_assert_eq!(setup.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn a_damaged_message_is_refused_or_read_whole(argv in texts(), env in texts(), at: usize, byte: u8, cut: usize) {
+            let request = Request::Exec { id: 1, argv, env, cwd: "/home/user".into(), terminal: false };
+            let mut bytes = request.encode();
+            prop_assert_eq!(Request::decode(&bytes), Ok(request));
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len() - cut % 3);
+            if let Ok(other) = Request::decode(&bytes) {
+                prop_assert_eq!(other.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn a_setup_of_any_content_arrives(paths in texts(), number: u64, privileged: bool) {
+            let mounts = paths.iter().cloned().map(|source| Mount { source, ..Mount::default() }).collect();
+            let files = paths.iter().cloned().map(|content| File { content, ..File::default() }).collect();
+            let setup = Setup { mounts, files, tmp_bytes: number, privileged, ..Setup::default() };
+            prop_assert_eq!(Setup::decode(&setup.encode()), Ok(setup));
+        }
+    }
+}

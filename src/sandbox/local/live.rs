@@ -4,6 +4,7 @@
 //! when the sandbox ends.
 
 use super::link::Link;
+use super::news::News;
 use super::wire::{Event, Request, Text};
 use super::workspace::Workspace;
 use super::{Shared, cgroup};
@@ -36,6 +37,8 @@ pub struct Live {
     pub env: BTreeMap<String, String>,
     /// To its init.
     pub link: Link,
+    /// Its init, as the host sees it.
+    pub pid: u32,
     /// Init's folder in the host's `/proc`.
     pub proc_dir: OwnedFd,
     /// Its control group, where the host has them.
@@ -50,6 +53,8 @@ pub struct Live {
     pub disk: AtomicU64,
     /// How many commands run.
     pub running: watched::Sender<usize>,
+    /// Limits that are near or were hit. Empty at first.
+    pub news: News,
     /// Empty at first.
     pub own: Own,
 }
@@ -128,7 +133,10 @@ impl Live {
         std::mem::forget(unsent);
         drop(stdio);
         let pid = tokio::select! {
-            pid = told => pid.map_err(|_| self.dead())??,
+            pid = tokio::time::timeout(PATIENCE, told) => match pid {
+                Ok(pid) => pid.map_err(|_| self.dead())??,
+                Err(_) => return Err(SandboxError::Dead("its first process does not answer".to_owned())),
+            },
             () = self.closed.cancelled() => return Err(self.dead()),
         };
         Ok((pid, exited))
@@ -162,18 +170,8 @@ impl Live {
         self.own.death.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
     }
 
-    fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         self.own.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// How often the kernel killed something inside for want of memory.
-    pub fn ooms(&self) -> u64 {
-        self.group.as_ref().map_or(0, cgroup::Group::ooms)
-    }
-
-    /// That, for people.
-    pub fn memory_reason(&self) -> String {
-        format!("out of memory: {} MiB limit", self.shared.config.memory_mib)
     }
 
     /// Takes one event of init to whoever waits for it.
@@ -195,7 +193,11 @@ impl Live {
                 self.exited(id, status);
             }
             Event::Gone { id } => self.gone(id),
-            Event::Sockets { id } | Event::Usage { id, .. } | Event::Terminal { id } | Event::Root { id } => {
+            Event::Sockets { id }
+            | Event::Usage { id, .. }
+            | Event::Owner { id, .. }
+            | Event::Terminal { id }
+            | Event::Root { id } => {
                 let waiter = self.state().replies.remove(&id);
                 if let Some(waiter) = waiter {
                     let _ = waiter.send((event, fds));
@@ -209,9 +211,9 @@ impl Live {
     fn started(self: &Arc<Self>, id: u32, pid: u32) {
         let waiter = {
             let mut state = self.state();
-            if let Some(command) = state.commands.get_mut(&id) {
-                command.pid = pid;
-            }
+            // Init is not believed in what nobody asked for.
+            let Some(command) = state.commands.get_mut(&id) else { return };
+            command.pid = pid;
             state.by_pid.insert(pid, id);
             state.starting.remove(&id)
         };
@@ -227,11 +229,12 @@ impl Live {
 
     fn exited(&self, id: u32, mut status: ExitStatus) {
         let exit = self.state().commands.get_mut(&id).and_then(|command| {
-            let killed = status.signal == Some(libc::SIGKILL) || status.code == Some(128 + libc::SIGKILL);
+            // Its own end may be another's: a package manager reports the kill of what it started in its own way.
+            let failed = status.code != Some(0);
             status.reason = command
                 .doom
                 .take()
-                .or_else(|| (killed && self.ooms() > command.ooms_before).then(|| self.memory_reason()));
+                .or_else(|| (failed && self.ooms() > command.ooms_before).then(|| self.memory_reason()));
             command.exit.take()
         });
         if let Some(exit) = exit {
@@ -279,7 +282,7 @@ impl Live {
     }
 
     /// Sends a request that init answers, and waits for the answer.
-    async fn ask(&self, id: u32, request: Request) -> Result<(Event, Vec<OwnedFd>), SandboxError> {
+    pub(super) async fn ask(&self, id: u32, request: Request) -> Result<(Event, Vec<OwnedFd>), SandboxError> {
         let (tell, told) = oneshot::channel();
         self.state().replies.insert(id, tell);
         let asked = async {
@@ -287,7 +290,7 @@ impl Live {
             told.await.map_err(|_| self.dead())
         };
         let answer = tokio::select! {
-            answer = tokio::time::timeout(PATIENCE, asked) => answer.unwrap_or_else(|_| Err(self.dead())),
+            answer = tokio::time::timeout(PATIENCE, asked) => answer.unwrap_or_else(|_| Err(SandboxError::Dead("its first process does not answer".to_owned()))),
             () = self.closed.cancelled() => Err(self.dead()),
         };
         if answer.is_err() {
@@ -309,6 +312,9 @@ impl Live {
         let id = self.number();
         let (v4_count, v6_count) = if v6 { (0, 1) } else { (SOCKETS, 0) };
         let (_, mut fds) = self.ask(id, Request::Sockets { id, v4: v4_count, v6: v6_count }).await?;
+        if !fds.iter().all(|fd| super::ports::is_fresh_socket(fd, v6)) {
+            return Err(SandboxError::Dead("its first process broke the protocol".to_owned()));
+        }
         let socket = fds.pop().ok_or_else(|| self.dead())?;
         if !v6 {
             self.state().sockets.extend(fds);
@@ -342,7 +348,8 @@ impl Live {
     pub async fn usage(&self) -> Result<SandboxUsage, SandboxError> {
         let id = self.number();
         let (answer, _) = self.ask(id, Request::Usage { id }).await?;
-        let Event::Usage { memory, processes, cpu_ms, .. } = answer else { return Err(self.dead()) };
+        let Event::Usage { memory, processes, cpu_ms, largest, .. } = answer else { return Err(self.dead()) };
+        self.news.measured(memory, &largest);
         let memory = self.group.as_ref().and_then(cgroup::Group::memory).unwrap_or(memory);
         Ok(SandboxUsage { memory, processes, disk: self.disk.load(Ordering::Relaxed), cpu_ms })
     }

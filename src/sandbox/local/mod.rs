@@ -9,10 +9,13 @@ mod doctor;
 mod env;
 mod files;
 mod identity;
+mod inside;
 mod instance;
 mod launch;
 mod link;
 mod live;
+mod news;
+mod oom;
 mod ports;
 mod process;
 mod terminal;
@@ -26,10 +29,11 @@ mod wire;
 mod workspace;
 
 use super::SandboxError;
-use super::provider::{Check, Files, HostTool, Instance, Provider, SandboxSpec};
+use super::provider::{Check, Files, HostTool, Instance, Network, Provider, SandboxSpec};
 use crate::config::SandboxConfig;
 use crate::domain::{Limits, SandboxId};
 use async_trait::async_trait;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
@@ -39,10 +43,24 @@ use toolchain::Toolchains;
 pub trait EgressHook: Send + Sync {
     /// Takes a new sandbox's sockets; serves them until `closed`. Called on the async runtime; must not block.
     fn attach(&self, id: &SandboxId, sockets: EgressSockets, closed: CancellationToken);
+
+    /// What it may let through, if it decides that.
+    fn network(&self) -> Option<&dyn Network> {
+        None
+    }
+}
+
+/// What the way out may ask of a live sandbox.
+#[async_trait]
+pub trait Inside: Send + Sync {
+    /// The program that holds the TCP socket with these two ports, where it can be found out.
+    async fn owner(&self, local: u16, remote: u16) -> Option<String>;
+
+    /// A new TCP socket of the sandbox's network, non-blocking. None once the sandbox is dead.
+    async fn socket(&self) -> Option<OwnedFd>;
 }
 
 /// Sockets that live in the sandbox's network and are served out here. All are non-blocking.
-#[derive(Debug)]
 pub struct EgressSockets {
     /// The name server the sandbox's `/etc/resolv.conf` names.
     pub dns: std::net::UdpSocket,
@@ -50,6 +68,8 @@ pub struct EgressSockets {
     pub http: std::net::TcpListener,
     /// Likewise port 443.
     pub https: std::net::TcpListener,
+    /// For what the three cannot tell.
+    pub inside: Arc<dyn Inside>,
 }
 
 /// Makes sandboxes on this machine.
@@ -85,12 +105,21 @@ impl Shared {
     }
 
     fn limits(&self) -> Limits {
-        let memory = self.cgroups.mechanism().unwrap_or("data limit a process, memory watcher");
+        let config = &self.config;
+        let memory = match self.cgroups.mechanism() {
+            Some(group) if self.cgroups.holds_cpu() => format!("memory and CPU by {group}"),
+            Some(group) => format!("memory by {group}, CPU by priority"),
+            None => "memory by a limit a process and a watcher, CPU by priority".to_owned(),
+        };
         Limits {
-            memory_mib: self.config.memory_mib,
-            processes: self.config.processes,
-            disk_mib: self.config.disk_mib,
-            mechanism: format!("{memory}, process limit, disk watcher"),
+            memory_mib: config.memory_mib,
+            processes: config.processes,
+            disk_mib: config.disk_mib,
+            cpu_percent: if self.cgroups.holds_cpu() { config.cpu_percent } else { 0 },
+            files: config.files,
+            open_files: config.open_files,
+            output_mib: super::output::KEPT_MIB,
+            mechanism: format!("{memory}, processes and open files by resource limits, disk by a watcher"),
         }
     }
 
@@ -166,6 +195,10 @@ impl Provider for LocalProvider {
             copied
         })
         .await
+    }
+
+    fn network(&self) -> Option<&dyn Network> {
+        self.shared.egress.network()
     }
 
     async fn doctor(&self) -> Vec<Check> {

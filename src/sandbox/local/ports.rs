@@ -32,14 +32,26 @@ fn read_at(directory: &OwnedFd, name: &str) -> Result<String, SandboxError> {
     Ok(text)
 }
 
-/// Ports of the lines in state LISTEN (0A).
+/// Ports of the lines in state LISTEN (0A) that a program can have opened: on loopback or on every address. Those at
+/// other addresses are the way out's.
 fn parse_table(table: &str) -> impl Iterator<Item = u16> {
     table.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (local, state) = (fields.next()?, fields.nth(1)?);
-        let port = local.rsplit_once(':')?.1;
-        (state == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+        let (address, port) = local.rsplit_once(':')?;
+        // In the kernel's order the first byte of an IPv4 address comes last.
+        let own = address.len() > 8 || address == "00000000" || address.ends_with("7F");
+        (own && state == "0A").then(|| u16::from_str_radix(port, 16).ok())?
     })
+}
+
+/// Whether init really sent a TCP socket that does not block. What is something else could hold up a thread of ours.
+pub fn is_fresh_socket(fd: &OwnedFd, v6: bool) -> bool {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+    let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    sockopt::socket_domain(fd) == Ok(family)
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+        && rustix::io::ioctl_fionbio(fd, true).is_ok()
 }
 
 /// Connects a socket that init made. `Ok(None)` when nothing listens there.

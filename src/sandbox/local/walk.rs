@@ -35,29 +35,43 @@ pub fn stat(directory: impl AsFd, name: &CStr) -> io::Result<Stat> {
     Ok(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Bytes of disk that a tree holds. Hard links count once; entries that vanish meanwhile do not count.
-pub fn disk_usage(root: &OwnedFd) -> Result<u64, SandboxError> {
-    let mut seen = HashSet::new();
-    usage_below(root, 0, &mut seen)
+/// What a tree holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeSize {
+    /// Bytes of disk. Hard links count once.
+    pub bytes: u64,
+    /// Entries of every kind.
+    pub files: u64,
 }
 
-fn usage_below(directory: &OwnedFd, depth: usize, seen: &mut HashSet<(u64, u64)>) -> Result<u64, SandboxError> {
+/// Measures a tree. Entries that vanish meanwhile do not count.
+pub fn disk_usage(root: &OwnedFd) -> Result<TreeSize, SandboxError> {
+    let (mut seen, mut size) = (HashSet::new(), TreeSize::default());
+    usage_below(root, 0, &mut seen, &mut size)?;
+    Ok(size)
+}
+
+fn usage_below(
+    directory: &OwnedFd,
+    depth: usize,
+    seen: &mut HashSet<(u64, u64)>,
+    size: &mut TreeSize,
+) -> Result<(), SandboxError> {
     if depth > DEEPEST {
         return Err(SandboxError::Limit(format!("the workspace has more than {DEEPEST} levels of folders")));
     }
-    let mut bytes = 0;
     for (name, _) in names(directory)? {
         let Ok(stat) = stat(directory, &name) else { continue };
-        if stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
-            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        size.files += 1;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_directory || stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
+            size.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
         }
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-            && let Ok(below) = open_dir(directory.as_fd(), &name)
-        {
-            bytes += usage_below(&below, depth + 1, seen)?;
+        if is_directory && let Ok(below) = open_dir(directory.as_fd(), &name) {
+            usage_below(&below, depth + 1, seen, size)?;
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Removes a file or a tree. A tree too deep to walk is taken apart: its lower part moves up to `root` first.

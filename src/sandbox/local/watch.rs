@@ -1,48 +1,100 @@
-//! Holds the limits that the kernel does not hold here: the workspace's size, the host's free disk, and memory where
-//! there are no control groups. Sleeps while nothing runs.
+//! Holds the limits that the kernel does not hold here: the workspace's size and number of files, the host's free disk,
+//! and memory where there are no control groups. Says when a limit is near or was hit. Sleeps while nothing runs.
 
 use super::live::Live;
-use super::{blocking, walk, workspace};
+use super::walk::{self, TreeSize};
+use super::{blocking, oom, workspace};
+use crate::sandbox::SandboxError;
 use rustix::fs::fstatvfs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often the cheap checks are made.
+/// How often memory is looked at, and with it how often its holders are told apart when it gets scarce.
+const MEMORY_PERIOD: Duration = Duration::from_millis(200);
+/// How often everything else is.
 const PERIOD: Duration = Duration::from_secs(1);
 /// The workspace is measured again after so long even if the disk's free space says that nothing grew.
 const REMEASURE: Duration = Duration::from_secs(60);
 /// A walk may take at most this share of the time.
 const WALK_SHARE: u32 = 20;
+/// For how long the kernel's kill for want of memory is news.
+const NEWS: Duration = Duration::from_secs(60);
+/// From this percentage of a limit on a person is told.
+const WARN_PERCENT: u64 = 80;
 
 /// Watches until the sandbox ends.
 pub async fn run(live: Arc<Live>) {
     tokio::select! {
         () = live.stop.cancelled() => {}
         () = live.closed.cancelled() => {}
-        () = watch(&live) => {}
+        _ = futures::future::join3(oom::watch(&live), watch_memory(&live), watch_rest(&live)) => {}
     }
 }
 
-async fn watch(live: &Arc<Live>) {
-    let mut running = live.running.subscribe();
-    let mut disk = Disk::default();
-    loop {
-        // The sender lives as long as we do, so this ends only with a command.
-        if running.wait_for(|count| *count > 0).await.is_err() {
-            return;
+/// Waits until a command runs. False when none can run any more.
+async fn something_runs(live: &Live) -> bool {
+    live.running.subscribe().wait_for(|count| *count > 0).await.is_ok()
+}
+
+/// Knows who holds the memory before it runs out, because afterwards nobody holds it.
+async fn watch_memory(live: &Arc<Live>) {
+    let limit = live.shared.config.memory_mib << 20;
+    while something_runs(live).await {
+        // Without a control group only init can tell, by a walk over all processes: that is done less often.
+        let (known, pause) = match &live.group {
+            Some(group) => (group.memory().unwrap_or(0), MEMORY_PERIOD),
+            None => (live.news.last_memory(), PERIOD),
+        };
+        let scarce = known > limit / 2;
+        tokio::time::sleep(if scarce { MEMORY_PERIOD } else { pause }).await;
+        if live.group.is_some() && !scarce {
+            continue;
         }
-        tokio::time::sleep(PERIOD).await;
-        if let Some(reason) = disk.breach(live).await {
-            live.kill_all(&reason).await;
-        }
-        if live.group.is_none()
-            && let Ok(usage) = live.usage().await
-            && usage.memory > live.shared.config.memory_mib << 20
+        if let Ok(usage) = live.usage().await
+            && live.group.is_none()
+            && usage.memory > limit
         {
             live.kill_all(&live.memory_reason()).await;
         }
     }
+}
+
+async fn watch_rest(live: &Arc<Live>) {
+    let mut disk = Disk::default();
+    let (mut ooms, mut out_of_memory) = (live.ooms(), None::<Instant>);
+    while something_runs(live).await {
+        tokio::time::sleep(PERIOD).await;
+        if let Some(reason) = disk.breach(live).await {
+            live.kill_all(&reason).await;
+            live.news.tell(Some(reason));
+            continue;
+        }
+        let now = live.ooms();
+        if now > std::mem::replace(&mut ooms, now) {
+            out_of_memory = Some(Instant::now());
+        }
+        let notice = out_of_memory
+            .is_some_and(|at| at.elapsed() < NEWS)
+            .then(|| live.memory_reason())
+            .or_else(|| disk.warning(live));
+        let notice = match notice {
+            Some(notice) => Some(notice),
+            None => processes_warning(live).await,
+        };
+        live.news.tell(notice);
+    }
+}
+
+async fn processes_warning(live: &Live) -> Option<String> {
+    let limit = live.shared.config.processes;
+    // Init is asked only when there can be so many at all: the host's own count is cheap, but not everywhere there.
+    if live.group.as_ref().and_then(super::cgroup::Group::processes).is_some_and(|count| count * 10 < limit * 9) {
+        return None;
+    }
+    let usage = live.usage().await.ok()?;
+    // The shims of commands and init count too, so the last few are never all a person's.
+    (usage.processes * 100 >= limit * 95).then(|| format!("at the limit of {limit} processes"))
 }
 
 #[derive(Default)]
@@ -53,18 +105,20 @@ struct Disk {
 struct Measured {
     at: Instant,
     took: Duration,
-    bytes: u64,
-    free: u64,
+    size: TreeSize,
+    /// Free bytes and inodes of the host's file system then.
+    free: TreeSize,
 }
 
 impl Disk {
     /// Why everything must be killed, if it must.
     async fn breach(&mut self, live: &Arc<Live>) -> Option<String> {
-        let (limit, floor) = (live.shared.config.disk_mib << 20, live.shared.config.disk_floor_mib << 20);
+        let config = &live.shared.config;
+        let (limit, floor) = (limits(live), config.disk_floor_mib << 20);
         let directory = workspace::open_root(&live.workspace.files).ok()?;
         let space = fstatvfs(&directory).ok()?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if free < floor {
+        let free = TreeSize { bytes: space.f_bavail.saturating_mul(space.f_frsize), files: space.f_favail };
+        if free.bytes < floor {
             return Some(format!("the host's disk is nearly full: less than {} MiB are free", floor >> 20));
         }
         if !self.due(free, limit) {
@@ -74,24 +128,47 @@ impl Disk {
         let folders = [live.workspace.files.clone(), live.workspace.state.clone()];
         let measure = move || {
             let sizes = folders.iter().map(|folder| walk::disk_usage(&workspace::open_root(folder)?));
-            sizes.sum::<Result<u64, _>>()
+            sizes.collect::<Result<Vec<_>, _>>()
         };
-        let bytes = match blocking(measure).await {
-            Ok(bytes) => bytes,
-            Err(crate::sandbox::SandboxError::Limit(reason)) => return Some(reason),
+        let sizes = match blocking(measure).await {
+            Ok(sizes) => sizes,
+            Err(SandboxError::Limit(reason)) => return Some(reason),
             Err(_) => return None,
         };
-        self.measured = Some(Measured { at: Instant::now(), took: started.elapsed(), bytes, free });
-        live.disk.store(bytes, Ordering::Relaxed);
-        (bytes > limit).then(|| format!("out of disk: {} MiB limit of the workspace", limit >> 20))
+        let size = sizes.into_iter().fold(TreeSize::default(), |sum, size| TreeSize {
+            bytes: sum.bytes + size.bytes,
+            files: sum.files + size.files,
+        });
+        self.measured = Some(Measured { at: Instant::now(), took: started.elapsed(), size, free });
+        live.disk.store(size.bytes, Ordering::Relaxed);
+        if size.bytes > limit.bytes {
+            return Some(format!("out of disk: {} MiB limit of the workspace", config.disk_mib));
+        }
+        (size.files > limit.files).then(|| format!("too many files: {} is the limit of the workspace", limit.files))
+    }
+
+    /// That a limit is near, as of the last measurement.
+    fn warning(&self, live: &Live) -> Option<String> {
+        let (size, limit) = (self.measured.as_ref()?.size, limits(live));
+        if size.bytes * 100 >= limit.bytes * WARN_PERCENT {
+            return Some(format!("disk nearly full: {} of {} MiB", size.bytes >> 20, limit.bytes >> 20));
+        }
+        let many = size.files * 100 >= limit.files * WARN_PERCENT;
+        many.then(|| format!("nearly too many files: {} of {}", size.files, limit.files))
     }
 
     /// The workspace can have grown only by what the disk lost, so most walks are saved.
-    fn due(&self, free: u64, limit: u64) -> bool {
+    fn due(&self, free: TreeSize, limit: TreeSize) -> bool {
         let Some(last) = &self.measured else { return true };
         let age = last.at.elapsed();
-        let room = limit.saturating_sub(last.bytes);
-        let lost = last.free.saturating_sub(free);
-        age > last.took * WALK_SHARE && (lost > room / 2 || age > REMEASURE)
+        let grown =
+            |now: u64, then: u64, used: u64, limit: u64| then.saturating_sub(now) > limit.saturating_sub(used) / 4;
+        let grown = grown(free.bytes, last.free.bytes, last.size.bytes, limit.bytes)
+            || grown(free.files, last.free.files, last.size.files, limit.files);
+        age > last.took * WALK_SHARE && (grown || age > REMEASURE)
     }
+}
+
+fn limits(live: &Live) -> TreeSize {
+    TreeSize { bytes: live.shared.config.disk_mib << 20, files: live.shared.config.files }
 }

@@ -3,20 +3,29 @@
 //!
 //! It must not know when a run may start or what a task does.
 
+mod batches;
+mod detail;
+mod query;
+mod record;
 mod rows;
+mod steps;
 mod writes;
 
-use self::writes::{Change, Insert, Update};
+pub use self::batches::{Batch, Batches};
+pub use self::query::{RunCount, RunError, RunFilter};
+pub use self::record::{AttemptChange, RunLabels, RunRecord};
+
+use self::writes::{Change, Insert, Show, Update};
 use super::loaded::Rider;
 use super::{Db, EventLog, StoreError};
-use crate::domain::{ApiError, EventBody, ProjectId, RunDetail, RunId, RunLog, RunStatus, RunSummary};
+use crate::domain::{Attempt, EventBody, RunId, RunLog, RunSummary, Step};
 use serde_json::Value;
 use sqlx::Row as _;
-use sqlx::{QueryBuilder, Sqlite};
 use std::sync::Arc;
+use tokio::sync::broadcast;
 
-/// The most runs one list returns.
-const LIST_MAX: u32 = 200;
+/// Changes kept for a watcher that is slow; one that misses some is told so and looks again.
+const CHANGES_KEPT: usize = 1024;
 /// The columns of [`RunSummary`].
 const SUMMARY: &str = "id, task, title, status, project, parent, call, attempt, max_attempts, created_at, started_at, \
                        finished_at, error";
@@ -26,80 +35,45 @@ const SUMMARY: &str = "id, task, title, status, project, parent, call, attempt, 
 pub struct RunStore {
     db: Arc<Db>,
     events: EventLog,
+    changes: broadcast::Sender<RunChange>,
 }
 
-/// A run with everything needed to carry it on.
+/// A run below another, with what its timeline needs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunRecord {
-    /// What people see of it.
+pub struct Descendant {
+    /// The run.
     pub summary: RunSummary,
-    /// Input of the task; shared, because it may be long.
-    pub payload: Arc<Value>,
-    /// Result, once completed.
-    pub output: Option<Value>,
-    /// Error, once failed.
-    pub error: Option<ApiError>,
-    /// A second submit of the same task with this key finds this run.
-    pub idempotency_key: Option<String>,
-    /// Runs with the same lane run one after another.
-    pub lane: Option<String>,
-    /// The retry policy, in its owner's form.
-    pub retry: Value,
-    /// Executions cut off by the death of the server.
-    pub crashes: u32,
-    /// Executions cut off by an orderly stop of the server.
-    pub interruptions: u32,
-    /// Time one execution may take, in milliseconds.
-    pub max_duration_ms: Option<u64>,
-    /// When it may start next (Unix ms).
-    pub due_at: Option<u64>,
-    /// The run this one repeats.
-    pub replay_of: Option<RunId>,
+    /// Its attempts, first to last.
+    pub attempts: Vec<Attempt>,
+    /// Its steps, first to last.
+    pub steps: Vec<Step>,
 }
 
-/// What happens to a run's attempts with a change.
-#[derive(Clone, Debug)]
-pub enum AttemptChange {
-    /// One begins.
-    Begin {
-        /// 1 for the first.
-        number: u32,
-        /// When (Unix ms).
-        at: u64,
-    },
-    /// The one that is open, if any, ends.
-    End {
-        /// When (Unix ms).
-        at: u64,
-        /// Why it did not succeed.
-        error: Option<ApiError>,
-        /// When the next one is due.
-        retry_at: Option<u64>,
-        /// Whether it was cut off by the end of the server.
-        crashed: bool,
-    },
-}
-
-/// Which runs to list, newest first. Everything given must fit.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    /// Of this project.
-    pub project: Option<ProjectId>,
-    /// With this status.
-    pub status: Option<RunStatus>,
-    /// Of this task.
-    pub task: Option<String>,
-    /// With this text in id, title or task.
-    pub text: Option<String>,
-    /// At most so many; 50 if not given, 200 at most.
-    pub limit: Option<u32>,
-    /// Older than this run.
-    pub before: Option<RunId>,
+/// What happened to a run, for those who watch runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunChange {
+    /// The run.
+    pub run: RunId,
 }
 
 impl RunStore {
     pub(super) fn new(db: Arc<Db>, events: EventLog) -> Self {
-        Self { db, events }
+        Self { db, events, changes: broadcast::Sender::new(CHANGES_KEPT) }
+    }
+
+    /// Every change of every run from now on: its state, steps and log lines.
+    pub fn changes(&self) -> broadcast::Receiver<RunChange> {
+        self.changes.subscribe()
+    }
+
+    /// Batches of runs.
+    pub fn batches(&self) -> Batches {
+        Batches::new(Arc::clone(&self.db))
+    }
+
+    pub(super) fn changed(&self, run: &RunId) {
+        // Without a watcher nobody is told.
+        self.changes.send(RunChange { run: run.clone() }).ok();
     }
 
     /// Adds a run. [`StoreError::Duplicate`] names the run that has the same task and idempotency key.
@@ -112,6 +86,14 @@ impl RunStore {
         let written = self.write(Update { run: run.clone(), attempt }).await;
         match written {
             // The project was deleted, and its runs with it.
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Shows another status of a run that executes; its state proper is left alone, and a run that has ended stays so.
+    pub async fn show(&self, run: RunSummary) -> Result<(), StoreError> {
+        match self.write(Show(run)).await {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
         }
@@ -130,6 +112,7 @@ impl RunStore {
         .bind(run.as_str())
         .execute(&self.db.writer)
         .await?;
+        self.changed(run);
         Ok(())
     }
 
@@ -149,90 +132,78 @@ impl RunStore {
         open.await?.iter().map(rows::record).collect()
     }
 
-    /// Everything about a run, for people: long strings are cut.
-    pub async fn detail(&self, id: &RunId) -> Result<RunDetail, StoreError> {
-        let run = self.record(id).await?;
-        let attempts = sqlx::query(
-            "SELECT number, started_at, finished_at, error, retry_at, crashed FROM attempts WHERE run = ? ORDER BY n",
-        );
-        let attempts = attempts.bind(id.as_str()).fetch_all(&self.db.reader).await?;
-        let logs = sqlx::query("SELECT at, level, message, attempt FROM run_logs WHERE run = ? ORDER BY n");
-        let logs = logs.bind(id.as_str()).fetch_all(&self.db.reader).await?;
-        let mut children = QueryBuilder::<Sqlite>::new("SELECT ");
-        children.push(SUMMARY).push(" FROM runs WHERE parent = ").push_bind(id.as_str()).push(" ORDER BY n");
-        let children = children.build().fetch_all(&self.db.reader).await?;
-        Ok(RunDetail {
-            summary: run.summary,
-            payload: rows::shown(Arc::unwrap_or_clone(run.payload)),
-            output: run.output.map(rows::shown),
-            error: run.error,
-            idempotency_key: run.idempotency_key,
-            replay_of: run.replay_of,
-            attempts: attempts.iter().map(rows::attempt).collect::<Result<_, _>>()?,
-            logs: logs.iter().map(rows::log_line).collect::<Result<_, _>>()?,
-            children: children.iter().map(rows::summary).collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// Runs that fit, newest first.
-    pub async fn list(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(SUMMARY).push(" FROM runs WHERE 1");
-        if let Some(project) = &filter.project {
-            query.push(" AND project = ").push_bind(project.as_str());
-        }
-        if let Some(status) = filter.status {
-            query.push(" AND status = ").push_bind(status.as_str());
-        }
-        if let Some(task) = &filter.task {
-            query.push(" AND task = ").push_bind(task);
-        }
-        if let Some(text) = &filter.text {
-            query
-                .push(" AND instr(lower(id || ' ' || task || ' ' || title), ")
-                .push_bind(text.to_lowercase())
-                .push(")");
-        }
-        if let Some(before) = &filter.before {
-            query.push(" AND n < (SELECT n FROM runs WHERE id = ").push_bind(before.as_str()).push(")");
-        }
-        query.push(" ORDER BY n DESC LIMIT ").push_bind(filter.limit.unwrap_or(50).min(LIST_MAX));
-        let found = query.build().fetch_all(&self.db.reader).await?;
-        found.iter().map(rows::summary).collect()
-    }
-
-    /// How many runs there are, by status as it is spelled on the wire.
-    pub async fn count_by_status(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM runs GROUP BY status ORDER BY status")
-            .fetch_all(&self.db.reader)
-            .await?;
-        rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get::<i64, _>("n")?.cast_unsigned()))).collect()
-    }
-
     /// Deletes runs that ended before `before` (Unix ms) and returns how many.
     pub async fn sweep(&self, before: u64) -> Result<u64, StoreError> {
         let swept = sqlx::query("DELETE FROM runs WHERE finished_at < ?").bind(before.cast_signed());
         Ok(swept.execute(&self.db.writer).await?.rows_affected())
     }
 
+    /// Replaces what the caller keeps with a run.
+    pub async fn set_metadata(&self, id: &RunId, metadata: &Value) -> Result<(), StoreError> {
+        sqlx::query("UPDATE runs SET metadata = ? WHERE id = ?")
+            .bind(metadata.to_string())
+            .bind(id.as_str())
+            .execute(&self.db.writer)
+            .await?;
+        self.changed(id);
+        Ok(())
+    }
+
+    /// Adds words by which a run is found.
+    pub async fn add_tags(&self, id: &RunId, tags: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut transaction = self.db.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query("SELECT n, tags FROM runs WHERE id = ?").bind(id.as_str());
+        let row =
+            row.fetch_optional(&mut *transaction).await?.ok_or_else(|| StoreError::not_found("run", id.as_str()))?;
+        let mut all: Vec<String> = rows::json(&row, "tags")?.unwrap_or_default();
+        for tag in tags {
+            if !all.contains(tag) {
+                all.push(tag.clone());
+            }
+        }
+        sqlx::query("UPDATE runs SET tags = ? WHERE id = ?")
+            .bind(serde_json::to_string(&all)?)
+            .bind(id.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        writes::insert_tags(&mut transaction, row.try_get("n")?, &all).await?;
+        transaction.commit().await?;
+        self.changed(id);
+        Ok(all)
+    }
+
+    /// Makes an idempotency key free again, whatever run has it. True if one had it.
+    pub async fn free_key(&self, task: &str, key: &str) -> Result<bool, StoreError> {
+        let freed = sqlx::query("UPDATE runs SET idempotency_key = NULL WHERE task = ? AND idempotency_key = ?");
+        Ok(freed.bind(task).bind(key).execute(&self.db.writer).await?.rows_affected() > 0)
+    }
+
+    /// Changes when a run that has not started is due. False if it has started.
+    pub async fn reschedule(&self, id: &RunId, due_at: u64) -> Result<bool, StoreError> {
+        let moved = sqlx::query("UPDATE runs SET due_at = ? WHERE id = ? AND status = 'DELAYED' AND attempt = 0")
+            .bind(due_at.cast_signed())
+            .bind(id.as_str())
+            .execute(&self.db.writer)
+            .await?;
+        self.changed(id);
+        Ok(moved.rows_affected() > 0)
+    }
+
     async fn write(&self, change: impl Rider + Change + 'static) -> Result<(), StoreError> {
         let run = change.run();
-        match run.summary.project.clone() {
+        let id = run.id.clone();
+        match run.project.clone() {
             Some(project) => {
-                let changed = EventBody::RunChanged { run: Box::new(run.summary.clone()) };
+                let changed = EventBody::RunChanged { run: Box::new(run.clone()) };
                 self.events.append_with(&project, vec![changed], Some(Box::new(change))).await?;
             }
             None => {
                 let db = Arc::clone(&self.db);
-                let alone = async move {
-                    let mut transaction = db.writer.begin_with("BEGIN IMMEDIATE").await?;
-                    change.write(&mut transaction).await?;
-                    transaction.commit().await?;
-                    Ok(())
-                };
+                let alone = async move { db.commit(Box::new(change)).await };
                 self.db.to_the_end(alone).await?;
             }
         }
+        self.changed(&id);
         Ok(())
     }
 }

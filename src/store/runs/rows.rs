@@ -1,8 +1,10 @@
 //! From rows to run records and their parts.
 
 use super::super::StoreError;
-use super::RunRecord;
-use crate::domain::{ApiError, Attempt, CallId, IdError, LogLevel, ProjectId, RunId, RunLog, RunStatus, RunSummary};
+use super::{RunLabels, RunRecord};
+use crate::domain::{
+    ApiError, Attempt, CallId, IdError, LogLevel, ProjectId, RunId, RunLog, RunStatus, RunSummary, Step,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::Row;
@@ -26,16 +28,32 @@ pub(super) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
         max_duration_ms: time(row, "max_duration_ms")?,
         due_at: time(row, "due_at")?,
         replay_of: maybe_id(row, "replay_of", RunId::parse)?,
+        key_expires_at: time(row, "key_expires_at")?,
+        priority: row.try_get("priority")?,
+        expires_at: time(row, "expires_at")?,
+        root: maybe_id(row, "root", RunId::parse)?,
+        depth: row.try_get("depth")?,
+        labels: RunLabels {
+            owner: row.try_get("owner")?,
+            queue: row.try_get("queue")?,
+            batch: row.try_get("batch")?,
+            tags: json(row, "tags")?.unwrap_or_default(),
+            metadata: json(row, "metadata")?,
+        },
     })
 }
 
-pub(super) fn summary(row: &SqliteRow) -> Result<RunSummary, StoreError> {
+pub(super) fn status(row: &SqliteRow) -> Result<RunStatus, StoreError> {
     let status: String = row.try_get("status")?;
+    RunStatus::parse(&status).ok_or_else(|| StoreError::Corrupt(format!("run status {status}")))
+}
+
+pub(super) fn summary(row: &SqliteRow) -> Result<RunSummary, StoreError> {
     Ok(RunSummary {
         id: id(row, "id", RunId::parse)?,
         task: row.try_get("task")?,
         title: row.try_get("title")?,
-        status: RunStatus::parse(&status).ok_or_else(|| StoreError::Corrupt(format!("run status {status}")))?,
+        status: status(row)?,
         project: maybe_id(row, "project", ProjectId::parse)?,
         parent: maybe_id(row, "parent", RunId::parse)?,
         call: maybe_id(row, "call", CallId::parse)?,
@@ -56,6 +74,16 @@ pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         error: json(row, "error")?,
         retry_at: time(row, "retry_at")?,
         crashed: row.try_get("crashed")?,
+    })
+}
+
+pub(super) fn step(row: &SqliteRow) -> Result<Step, StoreError> {
+    Ok(Step {
+        name: row.try_get("name")?,
+        attempt: row.try_get("attempt")?,
+        started_at: time(row, "started_at")?.unwrap_or_default(),
+        finished_at: time(row, "finished_at")?,
+        error: json(row, "error")?,
     })
 }
 
@@ -81,7 +109,7 @@ fn time(row: &SqliteRow, column: &str) -> Result<Option<u64>, StoreError> {
     Ok(row.try_get::<Option<i64>, _>(column)?.map(i64::cast_unsigned))
 }
 
-fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
+pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
     let text: Option<String> = row.try_get(column)?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }

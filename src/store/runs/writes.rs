@@ -3,23 +3,23 @@
 use super::super::StoreError;
 use super::super::loaded::Rider;
 use super::{AttemptChange, RunRecord, rows};
-use crate::domain::{CallId, ProjectId, RunId};
+use crate::domain::{CallId, ProjectId, RunId, RunSummary};
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::SqliteConnection;
+use sqlx::{Row as _, SqliteConnection};
 
 /// A write that concerns one run.
 pub(super) trait Change {
     /// The run, as it is to be.
-    fn run(&self) -> &RunRecord;
+    fn run(&self) -> &RunSummary;
 }
 
 /// A new run.
 pub(super) struct Insert(pub(super) RunRecord);
 
 impl Change for Insert {
-    fn run(&self) -> &RunRecord {
-        &self.0
+    fn run(&self) -> &RunSummary {
+        &self.0.summary
     }
 }
 
@@ -28,15 +28,25 @@ impl Rider for Insert {
     async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         let RunRecord { summary, .. } = &self.0;
         if let Some(key) = &self.0.idempotency_key {
-            let same = sqlx::query("SELECT id FROM runs WHERE task = ? AND idempotency_key = ?");
+            let same = sqlx::query("SELECT id, key_expires_at FROM runs WHERE task = ? AND idempotency_key = ?");
             if let Some(row) = same.bind(&summary.task).bind(key).fetch_optional(&mut *connection).await? {
-                return Err(StoreError::Duplicate(rows::id(&row, "id", RunId::parse)?));
+                let earlier = rows::id(&row, "id", RunId::parse)?;
+                let expires_at: Option<i64> = row.try_get("key_expires_at")?;
+                if expires_at.is_none_or(|at| at.cast_unsigned() > summary.created_at) {
+                    return Err(StoreError::Duplicate(earlier));
+                }
+                let free = sqlx::query("UPDATE runs SET idempotency_key = NULL WHERE id = ?");
+                free.bind(earlier.as_str()).execute(&mut *connection).await?;
             }
         }
-        sqlx::query(
+        let labels = &self.0.labels;
+        let inserted = sqlx::query(
             "INSERT INTO runs (id, task, title, status, project, parent, call, idempotency_key, lane, payload, attempt, \
-             max_attempts, retry, crashes, interruptions, max_duration_ms, due_at, created_at, replay_of) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             max_attempts, retry, crashes, interruptions, max_duration_ms, due_at, created_at, replay_of, \
+             key_expires_at, priority, expires_at, owner, queue, batch, tags, metadata, root, depth) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
+             ?22, ?23, ?24, ?25, ?26, ?27, (SELECT COALESCE(root, id) FROM runs WHERE id = ?6), \
+             COALESCE((SELECT depth + 1 FROM runs WHERE id = ?6), 0))",
         )
         .bind(summary.id.as_str())
         .bind(&summary.task)
@@ -57,10 +67,55 @@ impl Rider for Insert {
         .bind(self.0.due_at.map(u64::cast_signed))
         .bind(summary.created_at.cast_signed())
         .bind(self.0.replay_of.as_ref().map(RunId::as_str))
-        .execute(connection)
+        .bind(self.0.key_expires_at.map(u64::cast_signed))
+        .bind(self.0.priority)
+        .bind(self.0.expires_at.map(u64::cast_signed))
+        .bind(labels.owner.as_deref())
+        .bind(labels.queue.as_deref())
+        .bind(labels.batch.as_deref())
+        .bind(serde_json::to_string(&labels.tags)?)
+        .bind(labels.metadata.as_ref().map(Value::to_string))
+        .execute(&mut *connection)
         .await?;
-        Ok(())
+        insert_tags(connection, inserted.last_insert_rowid(), &labels.tags).await
     }
+}
+
+/// Another status of a run that executes.
+pub(super) struct Show(pub(super) RunSummary);
+
+impl Change for Show {
+    fn run(&self) -> &RunSummary {
+        &self.0
+    }
+}
+
+#[async_trait]
+impl Rider for Show {
+    async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let shown = sqlx::query("UPDATE runs SET status = ? WHERE id = ? AND finished_at IS NULL AND attempt = ?")
+            .bind(self.0.status.as_str())
+            .bind(self.0.id.as_str())
+            .bind(self.0.attempt)
+            .execute(connection)
+            .await?;
+        match shown.rows_affected() {
+            0 => Err(StoreError::not_found("run", self.0.id.as_str())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes a run findable by its tags.
+pub(super) async fn insert_tags(connection: &mut SqliteConnection, n: i64, tags: &[String]) -> Result<(), StoreError> {
+    for tag in tags {
+        sqlx::query("INSERT INTO run_tags (tag, n) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(tag)
+            .bind(n)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// A run's present state and what happens to its attempts.
@@ -70,8 +125,8 @@ pub(super) struct Update {
 }
 
 impl Change for Update {
-    fn run(&self) -> &RunRecord {
-        &self.run
+    fn run(&self) -> &RunSummary {
+        &self.run.summary
     }
 }
 
@@ -82,7 +137,7 @@ impl Rider for Update {
         let error = self.run.error.as_ref().map(serde_json::to_string).transpose()?;
         sqlx::query(
             "UPDATE runs SET status = ?, output = ?, error = ?, attempt = ?, crashes = ?, interruptions = ?, \
-             due_at = ?, started_at = ?, finished_at = ? WHERE id = ?",
+             due_at = ?, started_at = ?, finished_at = ?, fingerprint = ? WHERE id = ?",
         )
         .bind(summary.status.as_str())
         .bind(self.run.output.as_ref().map(Value::to_string))
@@ -93,6 +148,7 @@ impl Rider for Update {
         .bind(self.run.due_at.map(u64::cast_signed))
         .bind(summary.started_at.map(u64::cast_signed))
         .bind(summary.finished_at.map(u64::cast_signed))
+        .bind(self.run.fingerprint())
         .bind(summary.id.as_str())
         .execute(&mut *connection)
         .await?;

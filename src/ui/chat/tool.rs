@@ -35,6 +35,8 @@ pub fn ToolCard(
     call: CallId,
 ) -> impl IntoView {
     let store = Workbench::here().store;
+    // A run's page links to the call that asked for it.
+    let anchor = call.to_string();
     let call = memo(move || {
         let find = |parts: &[Part]| {
             parts.iter().find_map(|part| match part {
@@ -50,7 +52,7 @@ pub fn ToolCard(
     let state = move || call.with(|call| call.as_ref().map_or("done", |call| slug(call.state)));
     let icon = Signal::derive(move || call.with(|call| call.as_ref().map_or("tool", |call| story(&call.tool).0)));
     view! {
-        <details class="tool" data-state=live::text(state) open=live::flag(move || open.get())>
+        <details class="tool" id=anchor data-state=live::text(state) open=live::flag(move || open.get())>
             <summary on:click=on(move |event: MouseEvent| {
                 event.prevent_default();
                 chosen.set(Some(!open.get_untracked()));

@@ -2,7 +2,7 @@
 
 mod ansi;
 mod dialog;
-mod format;
+pub(crate) mod format;
 pub mod live;
 mod theme;
 

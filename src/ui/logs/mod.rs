@@ -1,5 +1,6 @@
 //! Output of commands: one at a time, live, with its colours.
 
+mod network;
 mod output;
 
 use crate::domain::{Change, CommandExit, CommandId, CommandView};
@@ -9,6 +10,7 @@ use crate::ui::kit::{Empty, Icon, duration, effect, live, memo, on, use_now};
 use crate::ui::workbench::Workbench;
 use leptos::ev::Event;
 use leptos::prelude::*;
+use network::{NetworkLog, NetworkRow};
 use output::{Output, plain_text};
 
 /// The Logs pane.
@@ -31,10 +33,15 @@ pub fn Logs() -> impl IntoView {
                 <Empty icon="logs" title="No commands yet" text="What the agent runs shows its output here, as it happens." />
             </div>
             <ul class="commands" aria-label="Commands">
+                <NetworkRow />
                 {live::each(move || ids.get(), CommandId::to_string, move |id| view! { <CommandRow id shown /> })}
             </ul>
             <div class="log">
-                {live::view(move || shown.get().map(|id| view! { <LogHead id=id.clone() filter /> <Output id filter /> }))}
+                {live::view(move || match shown.get() {
+                    _ if bench.network.get() => view! { <NetworkLog /> }.into_any(),
+                    Some(id) => view! { <LogHead id=id.clone() filter /> <Output id filter /> }.into_any(),
+                    None => ().into_any(),
+                })}
             </div>
         </div>
     }
@@ -64,9 +71,10 @@ fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
     let state = memo(move || command.with(|c| c.as_ref().map(state_of)).unwrap_or_default());
     let line = command.with_untracked(|c| c.as_ref().map(|c| c.line.clone()).unwrap_or_default());
     let own = id.clone();
-    let current = move || shown.with(|shown| shown.as_ref() == Some(&own)).then_some("true");
+    let current = move || (!bench.network.get() && shown.with(|shown| shown.as_ref() == Some(&own))).then_some("true");
     let choose = move |_| {
         bench.want_output(&id);
+        bench.network.set(false);
         bench.command.set(Some(id.clone()));
     };
     view! {

@@ -1,27 +1,10 @@
-//! Lists of runs.
+//! The runs of one project.
 
-use super::{RunTook, Status, words};
-use crate::domain::{Change, RunStatus, RunSummary};
-use crate::server_fns::list_runs;
-use crate::ui::kit::{Ago, Empty, TopBar, effect, live, memo};
-use crate::ui::page::RunsQuery;
+use super::{RunTook, Status};
+use crate::domain::{Change, RunSummary};
+use crate::ui::kit::{Ago, Empty, live, memo};
 use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
-use std::time::Duration;
-
-/// How often a list with unfinished runs is read again.
-const REFRESH: Duration = Duration::from_secs(2);
-
-/// Statuses that can be asked for.
-const STATUSES: [RunStatus; 6] = [
-    RunStatus::Executing,
-    RunStatus::Queued,
-    RunStatus::Completed,
-    RunStatus::Failed,
-    RunStatus::Canceled,
-    RunStatus::TimedOut,
-];
 
 /// The Runs pane of the workbench.
 #[component]
@@ -41,63 +24,9 @@ pub fn ProjectRuns() -> impl IntoView {
     .into_any()
 }
 
-/// The page at `/runs`.
-#[component]
-pub fn RunsPage(
-    /// What the page came with.
-    runs: Vec<RunSummary>,
-    /// What was asked for.
-    query: RunsQuery,
-) -> impl IntoView {
-    let list = RwSignal::new(runs);
-    let asked = query.clone();
-    effect(move || {
-        let query = asked.clone();
-        // It lives as long as the page.
-        let _ = set_interval_with_handle(
-            move || {
-                let unfinished = list.with_untracked(|list| list.iter().any(|run| !run.status.is_final()));
-                let query = query.clone();
-                if unfinished && !document().hidden() {
-                    spawn_local(async move {
-                        // An old list is better than an error over it.
-                        if let Ok(runs) = list_runs(query).await {
-                            list.set(runs);
-                        }
-                    });
-                }
-            },
-            REFRESH,
-        );
-    });
-    let statuses = STATUSES
-        .into_iter()
-        .map(|status| view! { <option value=status.as_str() selected=query.status == Some(status)>{words(status)}</option> })
-        .collect_view();
-    view! {
-        <TopBar />
-        <main class="page">
-            <div class="row between">
-                <h1>"Runs"</h1>
-                <form class="row" method="get" action="/runs">
-                    {query.project.map(|project| view! { <input type="hidden" name="project" value=project.to_string() /> })}
-                    <input class="input" name="task" placeholder="Task" aria-label="Task" value=query.task.unwrap_or_default() />
-                    <select class="input" name="status" aria-label="Status">
-                        <option value="">"Any status"</option>
-                        {statuses}
-                    </select>
-                    <button class="button" type="submit">"Show"</button>
-                </form>
-            </div>
-            <RunTable runs=list.into() none="No runs" hint="None match, or nothing has run yet." />
-        </main>
-    }
-    .into_any()
-}
-
 /// Runs as a table.
 #[component]
-pub fn RunTable(
+fn RunTable(
     /// Newest first.
     runs: Signal<Vec<RunSummary>>,
     /// What to say when there are none.

@@ -1,34 +1,16 @@
-//! Task runs: of one project in the workbench, of all at `/runs`, and one in full at `/runs/{run}`.
+//! Task runs: of one project in the workbench, and the live frame around the dashboard that the server draws.
 
-mod detail;
+mod frame;
 mod list;
 
-pub use detail::RunPage;
-pub use list::{ProjectRuns, RunsPage};
+pub use frame::RunsPage;
+pub use list::ProjectRuns;
+
+use super::run_words::{tone, words};
 
 use crate::domain::{RunStatus, RunSummary};
 use crate::ui::kit::{duration, live, use_now};
 use leptos::prelude::*;
-
-/// A status for styles.
-fn tone(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Completed => "done",
-        RunStatus::Executing | RunStatus::Dequeued | RunStatus::Waiting => "working",
-        RunStatus::PendingVersion | RunStatus::Delayed | RunStatus::Queued => "idle",
-        RunStatus::Canceled | RunStatus::Expired => "asleep",
-        RunStatus::Failed | RunStatus::Crashed | RunStatus::SystemFailure | RunStatus::TimedOut => "failed",
-    }
-}
-
-/// A status in words.
-fn words(status: RunStatus) -> String {
-    let mut text = status.as_str().to_lowercase().replace('_', " ");
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    text
-}
 
 /// A status as a pill.
 #[component]

@@ -26,6 +26,8 @@ pub struct Workbench {
     pub file: RwSignal<Option<String>>,
     /// The command shown in Logs; none follows the newest.
     pub command: RwSignal<Option<CommandId>>,
+    /// Whether Logs shows the network in place of a command.
+    pub network: RwSignal<bool>,
     /// The last action's failure.
     pub failure: RwSignal<Option<ApiError>>,
     /// Model of the next message.
@@ -46,6 +48,7 @@ impl Workbench {
             layout: RwSignal::new(page.layout),
             file: RwSignal::new(page.open_file.as_ref().map(|file| file.path.clone())),
             command: RwSignal::new(None),
+            network: RwSignal::new(false),
             failure: RwSignal::new(None),
             model: RwSignal::new(page.model.clone()),
             sent: RwSignal::new(0),
@@ -90,6 +93,7 @@ impl Workbench {
     /// Shows a command's output in Logs.
     pub fn show_command(self, command: CommandId) {
         self.want_output(&command);
+        self.network.set(false);
         self.command.set(Some(command));
         self.choose(Pane::Logs);
     }

@@ -1,6 +1,7 @@
 //! The bar on top of the workbench: back, name, state, download, theme.
 
 use super::Workbench;
+use super::facts::{self, Facts};
 use crate::domain::{Change, SandboxPhase};
 use crate::server_fns::rename_project;
 use crate::ui::kit::{Icon, ThemeButton, effect, live, memo, on};
@@ -99,6 +100,7 @@ fn StatePill() -> impl IntoView {
             (Link::Reconnecting, ..) => ("lost", "reconnecting…", None),
             (_, true, _) => ("working", "working", None),
             (_, _, Some(SandboxPhase::Creating)) => ("working", "starting", None),
+            (_, _, Some(SandboxPhase::Running)) if detail.is_some() => ("lost", "at a limit", detail),
             (_, _, Some(SandboxPhase::Running)) => ("running", "running", None),
             (_, _, Some(SandboxPhase::Asleep)) => ("asleep", "asleep", detail),
             (_, _, Some(SandboxPhase::Failed)) => ("failed", "failed", detail),
@@ -106,10 +108,13 @@ fn StatePill() -> impl IntoView {
         }
     });
     view! {
-        <span class="pill" role="status" data-state=live::text(move || state.get().0) title=live::maybe(move || state.get().2)>
-            <span class="dot" data-state=live::text(move || state.get().0)></span>
-            <span>{live::text(move || state.get().1)}</span>
-        </span>
+        <button class="state" type="button" popovertarget=facts::ID>
+            <span class="pill" role="status" data-state=live::text(move || state.get().0) title=live::maybe(move || state.get().2)>
+                <span class="dot" data-state=live::text(move || state.get().0)></span>
+                <span>{live::text(move || state.get().1)}</span>
+            </span>
+        </button>
+        <Facts />
     }
     .into_any()
 }

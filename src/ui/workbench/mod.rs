@@ -1,6 +1,7 @@
 //! The workbench: header, chat, splitter, work pane. Owns what its parts share and the keyboard.
 
 mod context;
+mod facts;
 mod header;
 mod splitter;
 mod tabs;

@@ -41,6 +41,7 @@ impl CreateSandbox {
 #[async_trait]
 impl Task for CreateSandbox {
     const NAME: &'static str = "createSandbox";
+    const IN_SANDBOX: bool = true;
     type Input = CreateSandboxInput;
     type Output = CreateSandboxOutput;
 

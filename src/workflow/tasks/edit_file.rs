@@ -33,6 +33,7 @@ impl EditFile {
 #[async_trait]
 impl Task for EditFile {
     const NAME: &'static str = "editFile";
+    const IN_SANDBOX: bool = true;
     type Input = EditFileInput;
     type Output = WrittenFile;
 

@@ -39,6 +39,7 @@ impl GetSandboxUrl {
 #[async_trait]
 impl Task for GetSandboxUrl {
     const NAME: &'static str = "getSandboxUrl";
+    const IN_SANDBOX: bool = true;
     type Input = GetSandboxUrlInput;
     type Output = UrlProbe;
 

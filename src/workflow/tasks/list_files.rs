@@ -37,6 +37,7 @@ impl ListFiles {
 #[async_trait]
 impl Task for ListFiles {
     const NAME: &'static str = "listFiles";
+    const IN_SANDBOX: bool = true;
     type Input = ListFilesInput;
     type Output = ListFilesOutput;
 

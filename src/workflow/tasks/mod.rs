@@ -3,6 +3,7 @@
 //!
 //! Only failures of the infrastructure are tried again. A command that exits with 1 has run; that is a result.
 
+pub mod compat;
 mod create_sandbox;
 mod edit_file;
 mod get_sandbox_status;
@@ -41,6 +42,7 @@ pub fn register(workflow: &Workflow, service: &Service, events: &EventLog) {
     workflow.register(ReadLogs::new(service.clone(), events.clone()));
     workflow.register(GetSandboxUrl::new(service.clone()));
     workflow.register(GetSandboxStatus::new(service.clone()));
+    compat::register(workflow, service, events);
 }
 
 impl From<SandboxError> for TaskError {

@@ -31,6 +31,7 @@ impl ReadFile {
 #[async_trait]
 impl Task for ReadFile {
     const NAME: &'static str = "readFile";
+    const IN_SANDBOX: bool = true;
     type Input = ReadFileInput;
     type Output = FileContent;
 

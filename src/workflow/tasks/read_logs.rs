@@ -59,6 +59,7 @@ impl ReadLogs {
 #[async_trait]
 impl Task for ReadLogs {
     const NAME: &'static str = "readLogs";
+    const IN_SANDBOX: bool = true;
     type Input = ReadLogsInput;
     type Output = ReadLogsOutput;
 

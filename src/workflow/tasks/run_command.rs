@@ -116,6 +116,7 @@ impl RunCommand {
 #[async_trait]
 impl Task for RunCommand {
     const NAME: &'static str = "runCommand";
+    const IN_SANDBOX: bool = true;
     type Input = RunCommandInput;
     type Output = RunCommandOutput;
 

@@ -45,6 +45,7 @@ impl StopCommand {
 #[async_trait]
 impl Task for StopCommand {
     const NAME: &'static str = "stopCommand";
+    const IN_SANDBOX: bool = true;
     type Input = StopCommandInput;
     type Output = StopCommandOutput;
 

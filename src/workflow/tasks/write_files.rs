@@ -39,6 +39,7 @@ impl WriteFiles {
 #[async_trait]
 impl Task for WriteFiles {
     const NAME: &'static str = "writeFiles";
+    const IN_SANDBOX: bool = true;
     type Input = WriteFilesInput;
     type Output = WriteFilesOutput;
 

@@ -71,7 +71,8 @@ async fn a_signal_reaches_everything_a_command_started_and_nothing_else() {
     assert!(!left.contains("sleep 1001") && !left.contains("sleep 1002"), "{left}");
     assert!(left.contains("sleep 1000"), "{left}");
     sandbox.live.signal(bystander.pid, Signal::Terminate).await.unwrap();
-    assert_eq!(finish(bystander).await.status.signal, Some(15));
+    let run = finish(bystander).await;
+    assert_eq!(run.status.signal, Some(15), "{run:?}");
     sandbox.live.signal(4_000_000, Signal::Kill).await.unwrap();
     sandbox.live.shutdown().await;
 }

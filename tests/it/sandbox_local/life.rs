@@ -163,17 +163,14 @@ fn everything_holds_without_root() {
     std::os::unix::fs::chown(&temporary, Some(65534), Some(65534)).unwrap();
     open(&exe);
     open(&init);
-    let run = std::process::Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+    let mut run = in_own_network();
+    run.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&exe)
         .args(["sandbox_local::", "--test-threads=2"])
         .current_dir("/")
         .env("TMPDIR", &temporary)
-        .env("HOME", &temporary)
-        .output()
-        .expect("setpriv (util-linux) is needed to run these tests as root");
-    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success(), "{out}\n{err}");
+        .env("HOME", &temporary);
+    expect_success(&mut run);
 }
 
 fn init_binary() -> std::path::PathBuf {

@@ -2,7 +2,8 @@
 
 use super::support::*;
 use sandcastle::config::SandboxConfig;
-use std::time::Instant;
+use sandcastle::sandbox::provider::Provider;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_fork_bomb_stops_at_the_process_limit_and_can_be_killed() {
@@ -17,7 +18,7 @@ async fn a_fork_bomb_stops_at_the_process_limit_and_can_be_killed() {
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), refused).await.expect("nothing was refused");
+    tokio::time::timeout(Duration::from_secs(60), refused).await.expect("nothing was refused");
     assert!(sandbox.live.usage().await.unwrap().processes <= 60);
     sandbox.live.signal(bomb.pid, sandcastle::sandbox::provider::Signal::Kill).await.unwrap();
     while bomb.events.recv().await.is_some() {}
@@ -40,15 +41,98 @@ async fn two_sandboxes_have_a_process_limit_each() {
 #[tokio::test]
 async fn a_memory_hog_ends_with_its_reason_and_the_sandbox_lives_on() {
     let sandbox = Fixture::with(SandboxConfig { memory_mib: 256, ..Default::default() }).await;
-    // Doubles a string in the shell's own memory.
     let run = sandbox.sh("node -e 'const a = []; for (;;) a.push(Buffer.alloc(8 << 20, 1))'; exit $?").await;
     assert_ne!(run.status.code, Some(0));
-    let cgroup = sandbox.provider_limits().contains("cgroup");
-    if cgroup {
+    if sandbox.has_groups() {
         let reason = run.status.reason.clone().unwrap_or_default();
-        assert_eq!(reason, "out of memory: 256 MiB limit", "{run:?}");
+        assert_eq!(reason, "out of memory: 256 MiB limit, largest process node", "{run:?}");
     }
     assert_eq!(sandbox.sh("echo usable").await.stdout, "usable\n");
+    sandbox.live.shutdown().await;
+}
+
+#[tokio::test]
+async fn memory_that_belongs_to_no_process_counts() {
+    let sandbox = Fixture::with(SandboxConfig { memory_mib: 256, ..Default::default() }).await;
+    let program = "import mmap, time\n\
+                   maps = [mmap.mmap(-1, 32 << 20) for _ in range(12)]\n\
+                   for part in maps:\n\
+                   \x20   for page in range(0, len(part), 4096): part[page] = 1\n\
+                   print('all of it', flush=True); time.sleep(1000)";
+    sandbox.write("shared.py", program).await;
+    let run = sandbox.sh("exec python3 shared.py").await;
+    let reason = run.status.reason.clone().unwrap_or_default();
+    assert!(reason.starts_with("out of memory: 256 MiB limit, largest process python"), "{run:?}");
+    let program = "import os\n\
+                   files = [os.memfd_create('x') for _ in range(12)]\n\
+                   for file in files: os.write(file, bytes(32 << 20))";
+    sandbox.write("files.py", program).await;
+    let run = sandbox.sh("exec python3 files.py").await;
+    let kept_out = run.stderr.contains("Function not implemented") || run.stderr.contains("no attribute");
+    assert!(if sandbox.has_groups() { run.status.signal == Some(9) } else { kept_out }, "{run:?}");
+    assert_eq!(sandbox.sh("echo usable").await.stdout, "usable\n");
+    sandbox.live.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cpu_hog_gets_its_share_and_no_more() {
+    let sandbox = Fixture::with(SandboxConfig { cpu_percent: 25, ..Default::default() }).await;
+    assert_eq!(sandbox.sh("ps -o ni= -p $$ 2>/dev/null || cut -d' ' -f19 /proc/self/stat").await.stdout.trim(), "5");
+    if sandbox.provider.limits().cpu_percent == 25 {
+        let started = Instant::now();
+        let hogs = [sandbox.start("while :; do :; done").await, sandbox.start("while :; do :; done").await];
+        while sandbox.live.usage().await.unwrap().cpu_ms < 500 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // At a quarter of a core 500 ms take two seconds; a busy machine only makes it longer.
+        assert!(started.elapsed() > Duration::from_millis(1700), "the quota does not hold: {:?}", started.elapsed());
+        drop(hogs);
+    }
+    sandbox.live.shutdown().await;
+}
+
+/// Waits until the sandbox says so.
+async fn told(sandbox: &Fixture, wanted: &str) {
+    let mut notice = sandbox.live.notice();
+    let told = notice.wait_for(|notice| notice.as_ref().is_some_and(|notice| notice.starts_with(wanted)));
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+    assert!(told.is_ok(), "\"{wanted}\" was not told");
+}
+
+#[tokio::test]
+async fn a_limit_that_is_near_or_was_hit_is_told_while_the_rest_goes_on() {
+    let config = SandboxConfig { memory_mib: 256, disk_mib: 40, processes: 60, ..Default::default() };
+    let sandbox = Fixture::with(config).await;
+    let crowd = sandbox.start("i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; wait").await;
+    told(&sandbox, "at the limit of 60 processes").await;
+    sandbox.live.signal(crowd.pid, sandcastle::sandbox::provider::Signal::Kill).await.unwrap();
+    finish(crowd).await;
+    while sandbox.live.usage().await.unwrap().processes > 5 {}
+    let disk = sandbox.start("head -c 35000000 /dev/zero > f; sleep 1000").await;
+    told(&sandbox, "disk nearly full: 33 of 40 MiB").await;
+    if sandbox.has_groups() {
+        let hog = sandbox.start("node -e 'const a = []; for (;;) a.push(Buffer.alloc(8 << 20, 1))'; sleep 1000").await;
+        told(&sandbox, "out of memory: 256 MiB limit, largest process node").await;
+        drop(hog);
+    }
+    assert!(sandbox.live.death().is_none());
+    drop(disk);
+    sandbox.live.shutdown().await;
+}
+
+#[tokio::test]
+async fn too_many_files_are_stopped_with_their_reason() {
+    let sandbox = Fixture::with(SandboxConfig { files: 1000, ..Default::default() }).await;
+    let run = sandbox.sh("i=0; while :; do : > f$i; i=$((i+1)); done").await;
+    assert_eq!(run.status.reason.as_deref(), Some("too many files: 1000 is the limit of the workspace"), "{run:?}");
+    sandbox.live.shutdown().await;
+}
+
+#[tokio::test]
+async fn open_files_are_limited() {
+    let sandbox = Fixture::with(SandboxConfig { open_files: 100, ..Default::default() }).await;
+    let run = sandbox.sh("python3 -c 'files = [open(\"/dev/null\") for _ in range(200)]'").await;
+    assert!(run.stderr.contains("Too many open files"), "{run:?}");
     sandbox.live.shutdown().await;
 }
 

@@ -62,9 +62,9 @@ impl Fixture {
         self.live.spawn(ProcessConfig { cmd: "/bin/sh".to_owned(), args, ..Default::default() }).await.unwrap()
     }
 
-    /// By what limits are held.
-    pub fn provider_limits(&self) -> String {
-        self.provider.limits().mechanism
+    /// Whether control groups hold memory here.
+    pub fn has_groups(&self) -> bool {
+        self.provider.limits().mechanism.contains("cgroup")
     }
 
     /// Runs a shell line to its end.
@@ -72,9 +72,54 @@ impl Fixture {
         finish(self.start(line).await).await
     }
 
+    /// Compiles a C program into the workspace.
+    pub fn compile(&self, source: &str, name: &str) {
+        compile(source, &self.spec.workspace.join(name));
+    }
+
     pub async fn write(&self, path: &str, content: &str) {
         self.files.write(path, Bytes::copy_from_slice(content.as_bytes()), false).await.unwrap();
     }
+}
+
+/// Set in a process that has a network of its own, with the addresses and ports that attacks aim at.
+pub const OWN_NETWORK: &str = "SANDCASTLE_TEST_OWN_NETWORK";
+/// Makes that network; what follows it on the command line is run there.
+const NETWORK: &str = "ip link set lo up && ip addr add 169.254.169.254/32 dev lo && ip addr add 192.0.2.77/24 dev lo \
+                       && echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start && exec \"$@\"";
+
+/// A command that runs in a network of its own, for tests that run as root.
+pub fn in_own_network() -> std::process::Command {
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--net", "sh", "-c", NETWORK, "sh"]).env(OWN_NETWORK, "1");
+    command
+}
+
+/// Runs a test of this folder in a process of its own, with these variables.
+pub fn run_again(test: &str, env: &[(&str, &str)]) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    expect_success(command.args([&format!("sandbox_local::{test}"), "--exact"]).envs(env.iter().copied()));
+}
+
+/// Runs a test of this folder in a network of its own.
+pub fn run_again_in_own_network(test: &str) {
+    let exe = std::env::current_exe().unwrap();
+    expect_success(in_own_network().arg(exe).args([&format!("sandbox_local::{test}"), "--exact"]));
+}
+
+/// Runs a program that runs tests, of which all must pass and at least one must be.
+pub fn expect_success(command: &mut std::process::Command) {
+    let run = command.output().unwrap_or_else(|error| panic!("{command:?} is needed to run these tests: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success() && !out.contains(" 0 passed"), "{out}\n{err}");
+}
+
+/// Compiles a C program of the tests.
+pub fn compile(source: &str, to: &std::path::Path) {
+    let file = to.with_extension("c");
+    std::fs::write(&file, source).unwrap();
+    let cc = std::process::Command::new("cc").args(["-O1", "-w", "-static", "-o"]).arg(to).arg(&file).status();
+    assert!(cc.expect("a C compiler is needed for this test").success());
 }
 
 /// Collects a command's output to its end. A hang is a failure, not a wait for ever.

@@ -1,13 +1,17 @@
 //! The engine's promises: retries, idempotency, lanes, cancelling, limits, and what survives the end of the process.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod admission;
 mod cancel;
+mod crash;
+mod find;
 mod restart;
+mod steps;
 mod support;
 
 use futures::future::join_all;
 use sandcastle::domain::{ApiError, ErrorCode, EventBody, LogLevel, RunStatus};
-use sandcastle::workflow::{RunFilter, RunRequest, TaskError, WorkflowError, WorkflowOptions};
+use sandcastle::workflow::{Replay, RunFilter, RunRequest, TaskError, WorkflowError, WorkflowOptions};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -203,9 +207,9 @@ async fn runs_are_listed_by_what_is_asked_and_can_be_replayed() {
     assert_eq!(titles(npm).await, ["npm run dev"]);
     let older = RunFilter { before: Some(ids[1].clone()), ..RunFilter::default() };
     assert_eq!(titles(older).await, ["npm install"]);
-    let failed = RunFilter { status: Some(RunStatus::Failed), ..RunFilter::default() };
+    let failed = RunFilter { statuses: vec![RunStatus::Failed], ..RunFilter::default() };
     assert!(titles(failed).await.is_empty());
-    let again = bench.workflow.replay(&ids[2]).await.unwrap();
+    let again = bench.workflow.replay(&ids[2], Replay::default()).await.unwrap();
     assert_eq!(bench.workflow.wait(&again).await, Ok(json!({"line": "go build"})));
     assert_eq!(bench.workflow.get(&again).await.unwrap().replay_of.as_ref(), Some(&ids[2]));
 }

@@ -153,12 +153,15 @@ fn assets(project: &Project) -> Result<u64> {
     Ok(total)
 }
 
-/// Sandboxes, from inside the process that makes them.
+/// Sandboxes and the task engine, from inside the process they are part of.
 fn in_process(project: &Project, table: &mut Table) -> Result<()> {
-    let mut cargo = process::cargo(&project.root);
-    cargo.args(["bench", "--quiet", "--package", NAME, "--features", "ssr", "--bench", "sandbox"]);
-    cargo.env("SANDCASTLE_INIT", project.bin_dir(Mode::Release).join(crate::project::INIT));
-    figures(&process::output(&mut cargo)?.stdout, table)
+    for bench in ["sandbox", "workflow"] {
+        let mut cargo = process::cargo(&project.root);
+        cargo.args(["bench", "--quiet", "--package", NAME, "--features", "ssr", "--bench", bench]);
+        cargo.env("SANDCASTLE_INIT", project.bin_dir(Mode::Release).join(crate::project::INIT));
+        figures(&process::output(&mut cargo)?.stdout, table)?;
+    }
+    Ok(())
 }
 
 /// What a person sees, in Chromium.

@@ -1,6 +1,10 @@
-//! How long a sandbox takes to be ready and a command in it to run, beside a bare process start on the same machine.
+//! What the embedded sandbox costs: starts, commands, ports, output and files, each beside a baseline of the same run.
 //!
 //! Run by `make bench`; prints one JSON line a figure.
+
+mod crowd;
+mod files;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -42,8 +46,8 @@ async fn main() -> Outcome<()> {
         ready.push(begun.elapsed());
         sandbox.shutdown().await;
     }
-    report("sandbox ready, p50", quantile(&mut ready, 50), Some(10.0), "start of a sandbox on an empty workspace");
-    report("sandbox ready, p99", quantile(&mut ready, 99), None, "");
+    report("sandbox ready, p50", quantile(&mut ready, 50), Some(4.0), "start of a sandbox on an empty workspace");
+    report("sandbox ready, p99", quantile(&mut ready, 99), Some(15.0), "");
 
     let mut bare = Vec::new();
     for _ in 0..COMMANDS {
@@ -64,8 +68,12 @@ async fn main() -> Outcome<()> {
     let ratio = format!("{:.1} x a bare fork and exec ({:.2} ms)", command.div_duration_f64(bare), millis(bare));
     report("command in a live sandbox, p50", command, Some(5.0), &ratio);
     report("command in a live sandbox, p99", quantile(&mut commands, 99), None, "");
+    streams::forwarded_port(sandbox.as_ref()).await?;
+    streams::flood(sandbox.as_ref()).await?;
     sandbox.shutdown().await;
-    Ok(())
+    files::measure(&provider, folder.path()).await?;
+    crowd::at_once(&provider, folder.path()).await?;
+    crowd::idle(&provider, folder.path()).await
 }
 
 async fn start(provider: &LocalProvider, folder: &Path, number: usize) -> Outcome<Arc<dyn Instance>> {

@@ -1,0 +1,209 @@
+//! Finding runs among very many: pages by key, counts and errors that are kept as runs change.
+//!
+//! A filter becomes one small indexed search for each status, of which each gives at most a page; the page is the
+//! newest of them. So no filter sorts or counts all runs.
+
+use super::super::StoreError;
+use super::{RunStore, SUMMARY, rows};
+use crate::domain::{ProjectId, RunId, RunStatus, RunSummary};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+/// The most runs one list returns.
+const LIST_MAX: u32 = 200;
+/// The longest text searched for.
+const TEXT_MAX: usize = 200;
+
+/// Which runs to list, newest first. Everything given must fit.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Of this project.
+    pub project: Option<ProjectId>,
+    /// With one of these statuses; any if empty.
+    pub statuses: Vec<RunStatus>,
+    /// Of one of these tasks; any if empty.
+    pub tasks: Vec<String>,
+    /// With this text in id, title or task.
+    pub text: Option<String>,
+    /// With one of these tags; any if empty.
+    pub tags: Vec<String>,
+    /// In this queue.
+    pub queue: Option<String>,
+    /// Of this batch.
+    pub batch: Option<String>,
+    /// Failed in this way.
+    pub fingerprint: Option<String>,
+    /// Submitted with this API key.
+    pub owner: Option<String>,
+    /// Submitted then or later (Unix ms).
+    pub from: Option<u64>,
+    /// Submitted then or before (Unix ms).
+    pub to: Option<u64>,
+    /// Not started by another run.
+    pub top_only: bool,
+    /// At most so many; 50 if not given, 200 at most.
+    pub limit: Option<u32>,
+    /// Older than this run.
+    pub before: Option<RunId>,
+    /// Newer than this run: the page before.
+    pub after: Option<RunId>,
+}
+
+/// How many runs of a task have a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunCount {
+    /// The task.
+    pub task: String,
+    /// The status.
+    pub status: RunStatus,
+    /// How many.
+    pub count: u64,
+}
+
+/// Runs that failed in the same way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunError {
+    /// What they have in common.
+    pub fingerprint: String,
+    /// Their task.
+    pub task: String,
+    /// The message of the last one.
+    pub message: String,
+    /// How many.
+    pub count: u64,
+    /// When the first one failed (Unix ms).
+    pub first_at: u64,
+    /// When the last one failed (Unix ms).
+    pub last_at: u64,
+    /// The last one.
+    pub last_run: RunId,
+}
+
+impl RunStore {
+    /// Runs that fit, newest first.
+    pub async fn list(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, StoreError> {
+        let limit = filter.limit.unwrap_or(50).clamp(1, LIST_MAX);
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(SUMMARY).push(" FROM runs WHERE n IN (SELECT n FROM (");
+        // With a task its index is ordered within each status, so every status is searched on its own.
+        let every = if filter.tasks.is_empty() { &[][..] } else { &RunStatus::ALL[..] };
+        let statuses = if filter.statuses.is_empty() { every } else { &filter.statuses };
+        let tasks: Vec<Option<&String>> =
+            if filter.tasks.is_empty() { vec![None] } else { filter.tasks.iter().map(Some).collect() };
+        let mut first = true;
+        for task in tasks {
+            let each: Vec<Option<RunStatus>> =
+                if statuses.is_empty() { vec![None] } else { statuses.iter().copied().map(Some).collect() };
+            for status in each {
+                if !first {
+                    query.push(" UNION ALL ");
+                }
+                first = false;
+                search(&mut query, filter, task, status, limit);
+            }
+        }
+        let newest = if filter.after.is_some() { "ASC" } else { "DESC" };
+        query.push(") ORDER BY n ").push(newest).push(" LIMIT ").push_bind(limit).push(") ORDER BY n DESC");
+        let found = query.build().fetch_all(&self.db.reader).await?;
+        found.iter().map(rows::summary).collect()
+    }
+
+    /// How many runs there are, by task and status.
+    pub async fn counts(&self) -> Result<Vec<RunCount>, StoreError> {
+        let rows = sqlx::query("SELECT task, status, n FROM run_counts WHERE n > 0").fetch_all(&self.db.reader).await?;
+        rows.iter().map(count).collect()
+    }
+
+    /// How many runs of a project there are, by task and status.
+    pub async fn counts_of(&self, project: &ProjectId) -> Result<Vec<RunCount>, StoreError> {
+        let rows = sqlx::query("SELECT task, status, COUNT(*) AS n FROM runs WHERE project = ? GROUP BY task, status")
+            .bind(project.as_str())
+            .fetch_all(&self.db.reader)
+            .await?;
+        rows.iter().map(count).collect()
+    }
+
+    /// Ways of failing, the latest first, at most so many.
+    pub async fn errors(&self, limit: u32) -> Result<Vec<RunError>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM run_errors ORDER BY last_at DESC LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.db.reader)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(RunError {
+                    fingerprint: row.try_get("fingerprint")?,
+                    task: row.try_get("task")?,
+                    message: row.try_get("message")?,
+                    count: row.try_get::<i64, _>("n")?.cast_unsigned(),
+                    first_at: row.try_get::<i64, _>("first_at")?.cast_unsigned(),
+                    last_at: row.try_get::<i64, _>("last_at")?.cast_unsigned(),
+                    last_run: rows::id(row, "last_run", RunId::parse)?,
+                })
+            })
+            .collect()
+    }
+}
+
+fn count(row: &SqliteRow) -> Result<RunCount, StoreError> {
+    Ok(RunCount {
+        task: row.try_get("task")?,
+        status: rows::status(row)?,
+        count: row.try_get::<i64, _>("n")?.cast_unsigned(),
+    })
+}
+
+/// One search, in parentheses as `UNION ALL` wants it: the newest `limit` rows that fit, by their number.
+fn search(
+    query: &mut QueryBuilder<Sqlite>,
+    filter: &RunFilter,
+    task: Option<&String>,
+    status: Option<RunStatus>,
+    limit: u32,
+) {
+    query.push("SELECT * FROM (SELECT n FROM runs WHERE 1");
+    let mut equal = |column: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            query.push(" AND ").push(column).push(" = ").push_bind(value.to_owned());
+        }
+    };
+    equal("task", task.map(String::as_str));
+    equal("status", status.map(RunStatus::as_str));
+    equal("project", filter.project.as_ref().map(ProjectId::as_str));
+    equal("queue", filter.queue.as_deref());
+    equal("batch", filter.batch.as_deref());
+    equal("fingerprint", filter.fingerprint.as_deref());
+    equal("owner", filter.owner.as_deref());
+    if filter.top_only {
+        query.push(" AND parent IS NULL");
+    }
+    if !filter.tags.is_empty() {
+        query.push(" AND n IN (SELECT n FROM run_tags WHERE tag IN (");
+        let mut tags = query.separated(", ");
+        for tag in &filter.tags {
+            tags.push_bind(tag.clone());
+        }
+        query.push("))");
+    }
+    if let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+        let text: String = text.to_lowercase().chars().take(TEXT_MAX).collect();
+        query.push(" AND instr(lower(id || ' ' || task || ' ' || title), ").push_bind(text).push(")");
+    }
+    // Numbers grow with the time of submission, so a period is a range of them.
+    if let Some(from) = filter.from {
+        query.push(" AND n >= (SELECT n FROM runs WHERE created_at >= ");
+        query.push_bind(from.cast_signed()).push(" ORDER BY created_at, n LIMIT 1)");
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND n <= (SELECT n FROM runs WHERE created_at <= ");
+        query.push_bind(to.cast_signed()).push(" ORDER BY created_at DESC, n DESC LIMIT 1)");
+    }
+    if let Some(before) = &filter.before {
+        query.push(" AND n < (SELECT n FROM runs WHERE id = ").push_bind(before.as_str().to_owned()).push(")");
+    }
+    if let Some(after) = &filter.after {
+        query.push(" AND n > (SELECT n FROM runs WHERE id = ").push_bind(after.as_str().to_owned()).push(")");
+    }
+    let newest = if filter.after.is_some() { "ASC" } else { "DESC" };
+    query.push(" ORDER BY n ").push(newest).push(" LIMIT ").push_bind(limit).push(")");
+}

@@ -1,0 +1,178 @@
+//! The runs dashboard over HTTP, as a person without scripts uses it: links, forms, and the stream that says "changed".
+
+use crate::support::{PATIENCE, TestApp};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use sandcastle::domain::{ProjectId, RunId, RunStatus};
+use sandcastle::workflow::{RunFilter, RunRequest};
+use serde_json::json;
+use std::time::Duration;
+
+/// A run that reads a file that is not there, or one that waits for an hour.
+async fn submit(app: &TestApp, project: &ProjectId, path: &str, delay: Option<Duration>) -> RunId {
+    let request = RunRequest {
+        task: "readFile".to_owned(),
+        title: format!("reads {path}"),
+        payload: json!({"project": project, "path": path}),
+        project: Some(project.clone()),
+        delay,
+        ..RunRequest::default()
+    };
+    let workflow = &app.services().workflow;
+    let id = workflow.submit(request).await.unwrap();
+    if delay.is_none() {
+        let _ended = workflow.wait(&id).await;
+    }
+    id
+}
+
+async fn page(app: &TestApp, path: &str) -> (StatusCode, String) {
+    let answer = app.get(path).header(ACCEPT, "text/html").send().await.unwrap();
+    (answer.status(), answer.text().await.unwrap())
+}
+
+/// Only what is drawn, without the copy for hydration.
+fn drawn(html: &str) -> &str {
+    html.split_once("id=\"page-data\"").map_or(html, |(drawn, _)| drawn)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_what_fits_and_escapes_what_it_shows() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let failed = submit(&app, &project, "<script>x</script>", None).await;
+    let waiting = submit(&app, &project, "later", Some(Duration::from_secs(3_600))).await;
+    let (status, html) = page(&app, "/runs").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(drawn(&html).contains(failed.as_str()) && drawn(&html).contains(waiting.as_str()));
+    assert!(!html.contains("<script>x") && drawn(&html).contains("reads &lt;script&gt;x"));
+    let (_, html) = page(&app, "/runs?status=failures&task=readFile&period=1h").await;
+    assert!(drawn(&html).contains(failed.as_str()) && !drawn(&html).contains(waiting.as_str()));
+    let (_, html) = page(&app, "/runs?text=no-such-run").await;
+    assert!(drawn(&html).contains("No run fits"));
+    let (_, html) = page(&app, "/runs?view=errors").await;
+    assert!(drawn(&html).contains("/runs?error="), "{}", drawn(&html));
+    let (status, html) = page(&app, "/runs?status=LOST").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(html.contains("there is no status"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_lead_back_and_forth() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..52 {
+        ids.push(submit(&app, &project, &format!("file-{n}"), None).await);
+    }
+    let shows = |html: &str, id: &RunId| drawn(html).contains(&format!("/runs/{id}"));
+    let (_, first) = page(&app, "/runs").await;
+    assert!(shows(&first, &ids[51]) && shows(&first, &ids[2]) && !shows(&first, &ids[1]));
+    assert!(drawn(&first).contains(">Older<") && !drawn(&first).contains(">Newer<"));
+    let (_, second) = page(&app, &format!("/runs?before={}", ids[2])).await;
+    assert!(shows(&second, &ids[1]) && shows(&second, &ids[0]) && !shows(&second, &ids[2]));
+    assert!(!drawn(&second).contains(">Older<") && drawn(&second).contains(">Newer<"));
+    let (_, back) = page(&app, &format!("/runs?after={}", ids[1])).await;
+    assert!(shows(&back, &ids[51]) && !shows(&back, &ids[1]));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_shown_with_its_neighbours_and_canceled_by_its_form() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let older = submit(&app, &project, "a", None).await;
+    let id = submit(&app, &project, "b", Some(Duration::from_secs(3_600))).await;
+    let newer = submit(&app, &project, "c", None).await;
+    let (_, html) = page(&app, &format!("/runs/{id}?task=readFile")).await;
+    for want in [older.as_str(), newer.as_str(), "data-key=\"c\"", "queue time", "Delayed"] {
+        assert!(drawn(&html).contains(want), "{want} is not in {}", drawn(&html));
+    }
+    let sent = post(&app, &format!("/runs/{id}/cancel"), "").send().await.unwrap();
+    assert_eq!(sent.headers()[LOCATION], format!("/runs/{id}"));
+    let workflow = &app.services().workflow;
+    let _ended = workflow.wait(&id).await;
+    assert_eq!(workflow.get(&id).await.unwrap().summary.status, RunStatus::Canceled);
+    let (status, _) = page(&app, "/runs/run_none").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let log = app.get(&format!("/api/runs/{older}/log")).send().await.unwrap().text().await.unwrap();
+    assert!(log.contains("attempt 1 failed"), "{log}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_takes_the_edited_payload_and_refuses_what_is_not_json() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let id = submit(&app, &project, "a", None).await;
+    let payload = json!({"project": project, "path": "edited"}).to_string();
+    let form = form(&[("payload", &payload)]);
+    let sent = post(&app, &format!("/runs/{id}/replay"), &form).send().await.unwrap();
+    let to = sent.headers()[LOCATION].to_str().unwrap();
+    let new = to.trim_start_matches("/runs/").split('?').next().unwrap();
+    let new = RunId::parse(new.to_owned()).unwrap();
+    let run = app.services().workflow.get(&new).await.unwrap();
+    assert_eq!((run.replay_of.as_ref(), &run.payload["path"]), (Some(&id), &json!("edited")));
+    let (_, html) = page(&app, to).await;
+    assert!(drawn(&html).contains("submitted once more"));
+    let sent = post(&app, &format!("/runs/{id}/replay"), "payload=%7B").send().await.unwrap();
+    assert_eq!(sent.status(), StatusCode::BAD_REQUEST);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let ended = submit(&app, &project, "a", None).await;
+    for n in 0..3 {
+        submit(&app, &project, &format!("later {n}"), Some(Duration::from_secs(3_600))).await;
+    }
+    let sent = post(&app, "/runs/bulk", &form(&[("action", "cancel"), ("which", "all"), ("status", "active")])).send();
+    assert_eq!(sent.await.unwrap().headers()[LOCATION], "/runs?status=active&done=canceled-3-0");
+    let chosen = form(&[("action", "replay"), ("which", "chosen"), ("run", ended.as_str()), ("run", "run_gone")]);
+    let sent = post(&app, "/runs/bulk", &chosen).send().await.unwrap();
+    assert_eq!(sent.headers()[LOCATION], "/runs?done=replayed-1-1");
+    let sent = post(&app, "/runs/bulk", &form(&[("action", "replay"), ("which", "chosen")])).send().await.unwrap();
+    assert_eq!(sent.status(), StatusCode::BAD_REQUEST);
+    let all = app.services().workflow.list(RunFilter::default()).await.unwrap();
+    assert_eq!(all.iter().filter(|run| run.status == RunStatus::Canceled).count(), 3);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_is_told_that_runs_changed() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let mut answer = app.get("/api/runs/events").send().await.unwrap();
+    let mut said = String::new();
+    let read = async {
+        while !said.contains("data: changed") {
+            let chunk = answer.chunk().await.unwrap().unwrap();
+            said.push_str(std::str::from_utf8(&chunk).unwrap());
+            if said == ": open\n\n" {
+                submit(&app, &project, "a", None).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap();
+    drop(answer);
+    app.stop().await;
+}
+
+/// What a form sends.
+fn post(app: &TestApp, path: &str, body: &str) -> RequestBuilder {
+    let form = "application/x-www-form-urlencoded";
+    app.request(Method::POST, path).header(CONTENT_TYPE, form).body(body.to_owned())
+}
+
+fn form(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| {
+        text.bytes().fold(String::new(), |all, byte| match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => all + &char::from(byte).to_string(),
+            other => all + &format!("%{other:02X}"),
+        })
+    };
+    fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
+}
