@@ -9,6 +9,8 @@ use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::otlp::Exporter;
 use crate::sandbox::egress::Egress;
+use crate::sandbox::fleet::Fleet;
+use crate::sandbox::gateway::Gateway;
 use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
 use crate::sandbox::provider::{HostTool, Provider};
@@ -68,6 +70,7 @@ pub struct App {
     addr: SocketAddr,
     demo: DemoServer,
     preview: PreviewProxy,
+    gateway: Gateway,
     egress: Option<Egress>,
     exporter: Option<Exporter>,
     shutdown: CancellationToken,
@@ -104,6 +107,7 @@ impl App {
         let (services, deps) = services(config, store, provider, &demo, host_tools);
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
+        services.fleet.boot().await?;
         let exporter = config_otlp.and_then(|otlp| Exporter::start(otlp, &services.workflow));
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
@@ -114,9 +118,12 @@ impl App {
             tasks.spawn(repairer.run(faults, shutdown.clone()));
         }
         let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());
-        let state = AppState::new(services.clone(), preview.clone(), shutdown.clone(), tasks.clone());
+        let address = preview_address(&services.config.server);
+        let gateway = Gateway::new(services.fleet.clone(), services.store.keys().clone(), address);
+        let fronts = (preview.clone(), gateway.clone());
+        let state = AppState::new(services.clone(), fronts, shutdown.clone(), tasks.clone());
         let server = tokio::spawn(serve(listener, state, shutdown.clone()));
-        Ok(Self { services, addr, demo, preview, egress, exporter, shutdown, tasks, server })
+        Ok(Self { services, addr, demo, preview, gateway, egress, exporter, shutdown, tasks, server })
     }
 
     /// The parts.
@@ -142,7 +149,7 @@ impl App {
     /// Ends streams, finishes what is being answered, leaves runs resumable, puts sandboxes to sleep and closes the
     /// store; at most ten seconds.
     pub async fn stop(self) {
-        let Self { services, demo, preview, egress, exporter, shutdown, tasks, server, .. } = self;
+        let Self { services, demo, preview, gateway, egress, exporter, shutdown, tasks, server, .. } = self;
         shutdown.cancel();
         tasks.close();
         let abort = server.abort_handle();
@@ -153,6 +160,8 @@ impl App {
             }
             services.sandbox.shutdown().await;
             preview.shutdown().await;
+            services.fleet.shutdown().await;
+            gateway.shutdown().await;
             if let Some(egress) = &egress {
                 egress.shutdown().await;
             }
@@ -186,13 +195,14 @@ fn services(
         store.clone(),
         config.server.data_dir.clone(),
     );
+    let fleet = Fleet::new(Arc::clone(&provider), store.clone(), config.server.data_dir.clone());
     let workflow = Workflow::new(&store, WorkflowOptions::default());
     tasks::register(&workflow, &sandbox, store.events());
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
     workflow.register(turn_task(deps.clone()));
     let agent = Agent::new(deps.clone(), workflow.clone());
-    (Services { store, workflow, sandbox, agent, catalog, provider, config }, deps)
+    (Services { store, workflow, sandbox, fleet, agent, catalog, provider, config }, deps)
 }
 
 /// Sandboxes on this machine, and their way out.

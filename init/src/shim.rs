@@ -17,11 +17,19 @@ pub struct Command {
     env: Vec<CString>,
     cwd: CString,
     stdio: [OwnedFd; 3],
+    terminal: bool,
 }
 
 impl Command {
     /// Checks a request. The program is looked up in the `PATH` of the command's own environment.
-    pub fn new(id: u32, argv: &[Text], env: &[Text], cwd: &Text, fds: Vec<OwnedFd>) -> io::Result<Self> {
+    pub fn new(
+        id: u32,
+        argv: &[Text],
+        env: &[Text],
+        cwd: &Text,
+        terminal: bool,
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
         let strings = |texts: &[Text]| texts.iter().map(|text| c_string(&text.0)).collect::<io::Result<Vec<_>>>();
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let stdio = <[OwnedFd; 3]>::try_from(fds).map_err(|_| invalid())?;
@@ -33,6 +41,7 @@ impl Command {
             env: strings(env)?,
             cwd: c_string(&cwd.0)?,
             stdio,
+            terminal,
         })
     }
 }
@@ -96,7 +105,11 @@ fn supervise(control: BorrowedFd<'_>, command: Command) -> io::Result<()> {
     match read_report(&report_reader) {
         None => send(control, &Event::Started { id, pid: pid.unsigned_abs() })?,
         Some((step, errno)) => {
-            let step = if step == b'd' { "enter the working directory" } else { "run the program" };
+            let step = match step {
+                b'd' => "enter the working directory",
+                b's' => "set up the standard streams",
+                _ => "run the program",
+            };
             failed(control, id, step, errno)?;
         }
     }
@@ -137,6 +150,10 @@ fn execute(command: &Command) -> (u8, i32) {
             if libc::dup2(fd.as_raw_fd(), target) < 0 {
                 return (b's', errno());
             }
+        }
+        // The session just begun has no terminal yet, so the first one it is given becomes its own.
+        if command.terminal && libc::ioctl(0, libc::TIOCSCTTY as _, 0) < 0 {
+            return (b's', errno());
         }
         if sys::close_from(3, true).is_err() || block_signals(false).is_err() || lockdown::limit_open_files().is_err() {
             return (b's', errno());

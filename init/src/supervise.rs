@@ -11,6 +11,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// Passes over a subtree that forks while it is being killed. Its process limit makes few enough.
 const KILL_ROUNDS: usize = 64;
 
+/// Opens the other side of a terminal without going through a path. Not in every C library's headers.
+const TIOCGPTPEER: libc::c_ulong = 0x5441;
+
 /// Serves until the server is gone. Returning ends PID 1 and with it every process of the sandbox.
 pub fn serve(control: BorrowedFd<'_>) -> io::Result<()> {
     let children = child_signals()?;
@@ -43,8 +46,9 @@ fn answer(
     shims: &mut HashMap<u32, libc::pid_t>,
 ) -> io::Result<()> {
     match request {
-        Request::Exec { id, argv, env, cwd } => {
-            let started = Command::new(id, &argv, &env, &cwd, fds).and_then(|command| shim::start(control, command));
+        Request::Exec { id, argv, env, cwd, terminal } => {
+            let started =
+                Command::new(id, &argv, &env, &cwd, terminal, fds).and_then(|command| shim::start(control, command));
             match started {
                 Ok(pid) => drop(shims.insert(id, pid)),
                 Err(error) => {
@@ -68,6 +72,22 @@ fn answer(
             let fds: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
             send(control, &Event::Sockets { id }, &fds)?;
         }
+        Request::Terminal { id, columns, rows } => {
+            // A sandbox that has used up its terminals gets an answer without one.
+            let sides = make_terminal(columns, rows).unwrap_or_default();
+            let fds: Vec<RawFd> = sides.iter().map(AsRawFd::as_raw_fd).collect();
+            send(control, &Event::Terminal { id }, &fds)?;
+        }
+        Request::Root { id } => {
+            let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+            // SAFETY: a static C string.
+            let root = sys::owned(unsafe { libc::open(c"/".as_ptr(), flags) }.into())?;
+            send(control, &Event::Root { id }, &[root.as_raw_fd()])?;
+        }
+        Request::Freeze { frozen } => {
+            // SAFETY: plain numbers. This is everything but init itself, in one step that no fork escapes.
+            unsafe { libc::kill(-1, if frozen { libc::SIGSTOP } else { libc::SIGCONT }) };
+        }
         Request::Usage { id } => {
             let now = usage::measure();
             let (memory, processes, cpu_ms) = (now.memory, now.processes, now.cpu_ms);
@@ -85,6 +105,22 @@ fn answer(
 fn make_sockets(v4: u8, v6: u8) -> io::Result<Vec<OwnedFd>> {
     let families = std::iter::repeat_n(libc::AF_INET, v4.into()).chain(std::iter::repeat_n(libc::AF_INET6, v6.into()));
     families.take(MAX_FDS).map(|family| sys::socket(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)).collect()
+}
+
+/// Both sides of a terminal in the sandbox's own `/dev/pts`.
+fn make_terminal(columns: u16, rows: u16) -> io::Result<Vec<OwnedFd>> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: a static C string.
+    let ours = sys::owned(unsafe { libc::open(c"/dev/pts/ptmx".as_ptr(), flags) }.into())?;
+    let unlocked: libc::c_int = 0;
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: a live descriptor; each request reads the live value it is given, the last one takes flags.
+    let theirs = unsafe {
+        check(libc::ioctl(ours.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const unlocked).into())?;
+        check(libc::ioctl(ours.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size).into())?;
+        sys::owned(libc::ioctl(ours.as_raw_fd(), TIOCGPTPEER as _, flags).into())?
+    };
+    Ok(vec![ours, theirs])
 }
 
 /// Signals all a command started. A kill stops everything first, so that nothing forks away meanwhile.

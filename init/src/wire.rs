@@ -229,8 +229,8 @@ wire_struct! {
 wire_enum! {
     /// From the server to init.
     Request {
-        /// Starts a command. Carries its stdin, stdout and stderr.
-        1 Exec { id: u32, argv: Vec<Text>, env: Vec<Text>, cwd: Text },
+        /// Starts a command. Carries its stdin, stdout and stderr; with `terminal` stdin becomes its controlling terminal.
+        1 Exec { id: u32, argv: Vec<Text>, env: Vec<Text>, cwd: Text, terminal: bool },
         /// Signals all processes of a command.
         2 Signal { id: u32, signal: i32 },
         /// Asks for TCP sockets that belong to the sandbox's network.
@@ -239,6 +239,12 @@ wire_enum! {
         4 Usage { id: u32 },
         /// Kills every command with all it started; init stays.
         5 KillAll { },
+        /// Asks for a new terminal of this size.
+        6 Terminal { id: u32, columns: u16, rows: u16 },
+        /// Asks for the root directory, so that the server can reach files where only this sandbox has them.
+        7 Root { id: u32 },
+        /// Stops every process but init, or lets all go on.
+        8 Freeze { frozen: bool },
         /// Asks which process holds the TCP socket with this local and this remote port.
         20 Owner { id: u32, local: u16, remote: u16 },
     }
@@ -265,6 +271,10 @@ wire_enum! {
         8 Sockets { id: u32 },
         /// What the sandbox uses, and the process that has the most memory.
         9 Usage { id: u32, memory: u64, processes: u64, cpu_ms: u64, largest: Text },
+        /// A new terminal: the side of the server, then the side of the command. None if it could not be made.
+        10 Terminal { id: u32 },
+        /// The root directory.
+        11 Root { id: u32 },
         /// The program that holds the socket asked for; empty if none was found.
         20 Owner { id: u32, program: Text },
     }
@@ -281,6 +291,7 @@ mod tests {
             argv: vec!["sh".into(), "-c".into(), b"\xff\0".into()],
             env: vec![],
             cwd: "/home/user".into(),
+            terminal: true,
         };
         assert_eq!(Request::decode(&exec.encode()), Ok(exec));
         let setup = Setup { mounts: vec![Mount { writable: true, ..Mount::default() }], ..Setup::default() };

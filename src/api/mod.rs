@@ -29,6 +29,7 @@ pub use openapi::DOCUMENT as OPENAPI;
 pub use router::{program_paths, router};
 pub use site::Site;
 
+use crate::sandbox::gateway::Gateway;
 use crate::sandbox::preview::PreviewProxy;
 use crate::services::Services;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub const ARCHIVE_LIMIT: usize = 64 << 20;
 pub struct AppState {
     services: Services,
     preview: PreviewProxy,
+    gateway: Gateway,
     guard: Arc<guard::Guard>,
     models: models::Models,
     metrics: metrics::Metrics,
@@ -56,11 +58,18 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// The front over these services. `shutdown` ends the streams; `tasks` is waited for after that.
-    pub fn new(services: Services, preview: PreviewProxy, shutdown: CancellationToken, tasks: TaskTracker) -> Self {
+    /// The front over these services, with the two that have addresses of their own. `shutdown` ends the streams;
+    /// `tasks` is waited for after that.
+    pub fn new(
+        services: Services,
+        (preview, gateway): (PreviewProxy, Gateway),
+        shutdown: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
         let server = &services.config.server;
         Self {
             preview,
+            gateway,
             guard: Arc::new(guard::Guard::new(server)),
             models: models::Models::new(
                 services.catalog.clone(),

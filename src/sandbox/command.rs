@@ -158,6 +158,7 @@ impl Inner {
                 envs: process_env(&spec, &secrets),
                 cwd: spec.cwd.clone(),
                 stdin: false,
+                terminal: None,
             })
             .await?;
         let command = Arc::new(Command {

@@ -227,7 +227,7 @@ impl Inner {
 }
 
 /// Removes a tree. Directories without write permission (Go's module cache) are made writable first.
-fn remove_tree(dir: &Path) -> std::io::Result<()> {
+pub(super) fn remove_tree(dir: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             open_up(dir)?;

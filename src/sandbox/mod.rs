@@ -14,6 +14,8 @@ mod entry;
 mod error;
 mod faults;
 mod files;
+pub mod fleet;
+pub mod gateway;
 mod history;
 mod life;
 pub mod local;
@@ -27,6 +29,7 @@ mod search;
 mod service;
 mod supervisor;
 mod symptoms;
+mod tree;
 mod watcher;
 
 pub use address::PreviewAddress;

@@ -4,6 +4,7 @@
 //! and a remote one alike. A provider must not know projects, tasks or HTTP.
 
 use super::SandboxError;
+pub use super::tree::{Tree, TreeChange, TreeEntry, TreeEvent, TreeKind};
 use crate::domain::{FileKind, Limits, NetworkLine, NetworkPolicy, SandboxId};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +32,11 @@ pub trait Provider: Send + Sync {
 
     /// The workspace's files, usable while no sandbox is alive.
     fn files(&self, spec: &SandboxSpec) -> Arc<dyn Files>;
+
+    /// Copies a workspace, with the tools' state beside it, to a new one. Shares the blocks where the file system can.
+    async fn copy_workspace(&self, _from: &SandboxSpec, _to: &SandboxSpec) -> Result<(), SandboxError> {
+        Err(SandboxError::Invalid(format!("the provider {} cannot copy workspaces", self.name())))
+    }
 
     /// What may leave sandboxes, where this provider decides that.
     fn network(&self) -> Option<&dyn Network> {
@@ -126,6 +132,16 @@ pub trait Instance: Send + Sync {
     /// What it uses now.
     async fn usage(&self) -> Result<SandboxUsage, SandboxError>;
 
+    /// All its files, also those outside the workspace, with the rights of its user.
+    async fn tree(&self) -> Result<Arc<dyn Tree>, SandboxError> {
+        Err(SandboxError::Invalid("this provider shows no files outside the workspace".to_owned()))
+    }
+
+    /// Stops all processes where they are, or lets them go on.
+    async fn freeze(&self, _frozen: bool) -> Result<(), SandboxError> {
+        Err(SandboxError::Invalid("this provider cannot stop processes".to_owned()))
+    }
+
     /// Cancelled once the sandbox is dead, however that came.
     fn closed(&self) -> CancellationToken;
 
@@ -154,10 +170,27 @@ pub struct ProcessConfig {
     pub args: Vec<String>,
     /// Environment on top of the sandbox's.
     pub envs: BTreeMap<String, String>,
-    /// Working directory relative to the workspace; empty for its root.
+    /// Working directory: absolute inside, or relative to the workspace; empty for its root.
     pub cwd: String,
     /// Whether stdin is open; else it reads end of file at once.
     pub stdin: bool,
+    /// A terminal of this size instead of pipes: all output comes as stdout, and stdin is open.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+/// A process's terminal.
+pub trait Terminal: Send + Sync {
+    /// Changes the size; the program inside is told.
+    fn resize(&self, size: TerminalSize) -> Result<(), SandboxError>;
 }
 
 /// A started process.
@@ -168,6 +201,8 @@ pub struct Process {
     pub events: mpsc::Receiver<ProcessEvent>,
     /// Its stdin, if asked for.
     pub stdin: Option<mpsc::Sender<Bytes>>,
+    /// Its terminal, if asked for.
+    pub terminal: Option<Arc<dyn Terminal>>,
 }
 
 /// What a process does (e2b: `process.ProcessEvent`).

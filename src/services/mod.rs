@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::domain::{ApiError, MessageId, ProjectId};
 use crate::llm::Catalog;
 use crate::sandbox::Service;
+use crate::sandbox::fleet::Fleet;
 use crate::sandbox::provider::Provider;
 use crate::store::Store;
 use crate::workflow::Workflow;
@@ -29,6 +30,8 @@ pub struct Services {
     pub workflow: Workflow,
     /// Sandboxes.
     pub sandbox: Service,
+    /// Sandboxes of the e2b API.
+    pub fleet: Fleet,
     /// The agent.
     pub agent: Agent,
     /// Models to choose from.

@@ -7,6 +7,7 @@
 
 mod error;
 mod events;
+mod fleet;
 mod ids;
 mod keys;
 mod loaded;
@@ -18,6 +19,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use events::EventLog;
+pub use fleet::{FleetStore, FleetTable};
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
 pub use keys::{ApiKey, KeyKind, KeyStore};
 pub use runs::{
@@ -48,6 +50,7 @@ pub struct Store {
     runs: RunStore,
     secrets: Secrets,
     keys: KeyStore,
+    fleet: FleetStore,
 }
 
 impl Store {
@@ -80,7 +83,8 @@ impl Store {
         let runs = RunStore::new(Arc::clone(&db), events.clone());
         let secrets = Secrets::new(Arc::clone(&db), vault);
         let keys = KeyStore::new(Arc::clone(&db));
-        Ok(Self { db, events, transcript, runs, secrets, keys })
+        let fleet = FleetStore::new(Arc::clone(&db));
+        Ok(Self { db, events, transcript, runs, secrets, keys, fleet })
     }
 
     /// Projects and their events.
@@ -106,6 +110,11 @@ impl Store {
     /// Keys of programs.
     pub fn keys(&self) -> &KeyStore {
         &self.keys
+    }
+
+    /// What the e2b API made.
+    pub fn fleet(&self) -> &FleetStore {
+        &self.fleet
     }
 
     /// A key of the server's own, 32 random bytes made when it is first asked for.

@@ -169,7 +169,7 @@ impl Instance for HostInstance {
             let end = ExitStatus { code: status.code(), signal: status.signal(), reason: None };
             drop(send.send(ProcessEvent::End(end)).await);
         });
-        Ok(Process { pid, events, stdin: None })
+        Ok(Process { pid, events, stdin: None, terminal: None })
     }
 
     async fn signal(&self, pid: u32, signal: Signal) -> Result<(), SandboxError> {

@@ -7,6 +7,7 @@ mod agent_bench;
 mod config;
 mod dashboard;
 mod demo;
+mod e2b;
 mod egress;
 mod fake_model;
 mod history;

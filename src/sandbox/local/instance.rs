@@ -6,12 +6,14 @@ use super::launch::{Init, Launched, launch};
 use super::live::{Exec, Live, Own};
 use super::news::News;
 use super::process::{self, Output};
+use super::terminal::PseudoTerminal;
+use super::tree::LocalTree;
 use super::wire::Text;
 use super::workspace::{HOME, Workspace};
 use super::{EgressSockets, Inside, Shared, blocking, env, ports, watch};
 use crate::domain::{SandboxId, clean_path};
 use crate::sandbox::SandboxError;
-use crate::sandbox::provider::{Connection, Instance, Process, ProcessConfig, SandboxSpec, SandboxUsage, Signal};
+use crate::sandbox::provider::{Connection, Instance, Process, ProcessConfig, SandboxSpec, SandboxUsage, Signal, Tree};
 use async_trait::async_trait;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -183,22 +185,35 @@ impl Instance for LocalInstance {
         let live = &self.live;
         let cwd = match process.cwd.as_str() {
             "" | "." | "/home/user" => HOME.to_owned(),
+            path if path.starts_with('/') => path.to_owned(),
             path => format!("{HOME}/{}", clean_path(path)?),
         };
         let mut environment = live.env.clone();
         environment.extend(process.envs);
         let env = environment.iter().map(|(name, value)| Text::from(format!("{name}={value}"))).collect();
         let argv = std::iter::once(process.cmd).chain(process.args).map(Text::from).collect();
-        let Stdio { theirs, output, stdin } = stdio(process.stdin)?;
-        let (pid, exited) = live.exec(Exec { argv, env, cwd: Text::from(cwd), stdio: theirs }).await?;
+        let cwd = Text::from(cwd);
         let (tell, events) = mpsc::channel(process::BACKLOG);
+        if let Some(size) = process.terminal {
+            let (columns, rows) = (size.columns, size.rows);
+            let (ours, theirs) = live.terminal(columns, rows).await?;
+            let stdio = [theirs.try_clone()?, theirs.try_clone()?, theirs];
+            let (pid, exited) = live.exec(Exec { argv, env, cwd, stdio, terminal: true }).await?;
+            let terminal = Arc::new(PseudoTerminal::new(ours)?);
+            let (input, receiver) = mpsc::channel(process::BACKLOG);
+            live.tasks.spawn(Arc::clone(&terminal).pump(exited, tell, live.closed.clone()));
+            live.tasks.spawn(Arc::clone(&terminal).feed(receiver, live.closed.clone()));
+            return Ok(Process { pid, events, stdin: Some(input), terminal: Some(terminal) });
+        }
+        let Stdio { theirs, output, stdin } = stdio(process.stdin)?;
+        let (pid, exited) = live.exec(Exec { argv, env, cwd, stdio: theirs, terminal: false }).await?;
         live.tasks.spawn(process::pump(output, exited, tell, live.closed.clone()));
         let stdin = stdin.map(|pipe| {
             let (sender, receiver) = mpsc::channel(process::BACKLOG);
             live.tasks.spawn(process::feed(pipe, receiver, live.closed.clone()));
             sender
         });
-        Ok(Process { pid, events, stdin })
+        Ok(Process { pid, events, stdin, terminal: None })
     }
 
     async fn signal(&self, pid: u32, signal: Signal) -> Result<(), SandboxError> {
@@ -225,6 +240,14 @@ impl Instance for LocalInstance {
 
     async fn usage(&self) -> Result<SandboxUsage, SandboxError> {
         self.live.usage().await
+    }
+
+    async fn tree(&self) -> Result<Arc<dyn Tree>, SandboxError> {
+        Ok(Arc::new(LocalTree::new(self.live.root().await?, Arc::clone(&self.live))))
+    }
+
+    async fn freeze(&self, frozen: bool) -> Result<(), SandboxError> {
+        self.live.freeze(frozen).await
     }
 
     fn closed(&self) -> CancellationToken {

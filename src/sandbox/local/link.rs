@@ -117,7 +117,7 @@ mod fuzz {
 
         #[test]
         fn a_damaged_message_is_refused_or_read_whole(argv in texts(), env in texts(), at: usize, byte: u8, cut: usize) {
-            let request = Request::Exec { id: 1, argv, env, cwd: "/home/user".into() };
+            let request = Request::Exec { id: 1, argv, env, cwd: "/home/user".into(), terminal: false };
             let mut bytes = request.encode();
             prop_assert_eq!(Request::decode(&bytes), Ok(request));
             let at = at % bytes.len();

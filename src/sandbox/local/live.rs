@@ -93,6 +93,8 @@ pub struct Exec {
     pub cwd: Text,
     /// Standard input, output and error.
     pub stdio: [OwnedFd; 3],
+    /// Whether its input is a terminal that becomes its own.
+    pub terminal: bool,
 }
 
 /// Forgets a command that never reached init.
@@ -120,14 +122,14 @@ impl Live {
         if self.stop.is_cancelled() || self.closed.is_cancelled() {
             return Err(self.dead());
         }
-        let Exec { argv, env, cwd, stdio } = request;
+        let Exec { argv, env, cwd, stdio, terminal } = request;
         let (exit, exited) = oneshot::channel();
         let (tell, told) = oneshot::channel();
         let id = self.number();
         let command = Command { pid: 0, exit: Some(exit), ooms_before: self.ooms(), doom: None };
         self.register(id, command, tell);
         let unsent = Unsent { live: self, id };
-        self.link.request(&Request::Exec { id, argv, env, cwd }, &stdio.each_ref().map(AsFd::as_fd)).await?;
+        self.link.request(&Request::Exec { id, argv, env, cwd, terminal }, &stdio.each_ref().map(AsFd::as_fd)).await?;
         std::mem::forget(unsent);
         drop(stdio);
         let pid = tokio::select! {
@@ -191,7 +193,11 @@ impl Live {
                 self.exited(id, status);
             }
             Event::Gone { id } => self.gone(id),
-            Event::Sockets { id } | Event::Usage { id, .. } | Event::Owner { id, .. } => {
+            Event::Sockets { id }
+            | Event::Usage { id, .. }
+            | Event::Owner { id, .. }
+            | Event::Terminal { id }
+            | Event::Root { id } => {
                 let waiter = self.state().replies.remove(&id);
                 if let Some(waiter) = waiter {
                     let _ = waiter.send((event, fds));
@@ -314,6 +320,28 @@ impl Live {
             self.state().sockets.extend(fds);
         }
         Ok(socket)
+    }
+
+    /// Both sides of a new terminal: ours, then the command's.
+    pub async fn terminal(&self, columns: u16, rows: u16) -> Result<(OwnedFd, OwnedFd), SandboxError> {
+        let id = self.number();
+        let (_, fds) = self.ask(id, Request::Terminal { id, columns, rows }).await?;
+        let [ours, theirs] = <[OwnedFd; 2]>::try_from(fds)
+            .map_err(|_| SandboxError::Limit("the sandbox has no terminal left".to_owned()))?;
+        Ok((ours, theirs))
+    }
+
+    /// The root directory inside.
+    pub async fn root(&self) -> Result<OwnedFd, SandboxError> {
+        let id = self.number();
+        let (_, fds) = self.ask(id, Request::Root { id }).await?;
+        let [root] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| self.dead())?;
+        Ok(root)
+    }
+
+    /// Stops all processes where they are, or lets them go on.
+    pub async fn freeze(&self, frozen: bool) -> Result<(), SandboxError> {
+        self.link.request(&Request::Freeze { frozen }, &[]).await
     }
 
     /// What the sandbox uses now.

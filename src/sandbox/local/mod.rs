@@ -4,9 +4,11 @@
 //! ports, files and limits. It must not know projects, HTTP, or what the network policy is (see [`EgressHook`]).
 
 mod cgroup;
+mod copy;
 mod doctor;
 mod env;
 mod files;
+mod identity;
 mod inside;
 mod instance;
 mod launch;
@@ -16,7 +18,10 @@ mod news;
 mod oom;
 mod ports;
 mod process;
+mod terminal;
 mod toolchain;
+mod tree;
+mod tree_watch;
 mod walk;
 mod watch;
 #[path = "../../../init/src/wire.rs"]
@@ -179,6 +184,17 @@ impl Provider for LocalProvider {
 
     fn files(&self, spec: &SandboxSpec) -> Arc<dyn Files> {
         Arc::new(files::LocalFiles::new(spec.workspace.clone()))
+    }
+
+    async fn copy_workspace(&self, from: &SandboxSpec, to: &SandboxSpec) -> Result<(), SandboxError> {
+        let (shared, from, to) = (Arc::clone(&self.shared), from.workspace.clone(), to.clone());
+        blocking(move || {
+            let target = shared.uids.prepare(&to.id, &to.workspace)?;
+            let copied = copy::workspace(&from, &target);
+            shared.uids.release(target.uid);
+            copied
+        })
+        .await
     }
 
     fn network(&self) -> Option<&dyn Network> {

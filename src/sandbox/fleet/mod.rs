@@ -1,0 +1,189 @@
+//! Sandboxes made over the e2b API: who owns them, how long they live, their commands, snapshots and templates.
+//!
+//! They are not projects: nothing of the agent, of tasks or of previews reaches them, and they reach nothing of those.
+//! It must not know HTTP, nor how the API words things; that is the gateway's.
+
+mod error;
+mod hub;
+mod images;
+mod journal;
+mod life;
+mod metrics;
+mod output;
+mod record;
+mod sandbox;
+mod watchers;
+
+pub use error::FleetError;
+pub use hub::{Command, Hub, Selector};
+pub use images::Made;
+pub use journal::{Level, Line};
+pub use life::{NewSandbox, Paused};
+pub use metrics::Sample;
+pub use output::{Seen, Source, Viewer};
+pub use record::{Image, ImageKind, Network, OnTimeout, Phase, Record};
+pub use sandbox::{Live, Sandbox};
+pub use watchers::Watchers;
+
+use super::entry::lock;
+use super::provider::{Provider, SandboxSpec};
+use crate::domain::SandboxId;
+use crate::store::{FleetTable, Store, StoreError, now_ms};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Sandboxes that may be alive at once, the frozen ones included.
+pub const LIVE_MAX: usize = 500;
+
+/// All API sandboxes. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    provider: Arc<dyn Provider>,
+    store: Store,
+    data_dir: PathBuf,
+    sandboxes: Mutex<HashMap<SandboxId, Arc<Sandbox>>>,
+    images: Mutex<BTreeMap<SandboxId, Image>>,
+    /// Tasks of the fleet and of its sandboxes.
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// A sandbox's end has changed.
+    nudge: Notify,
+}
+
+impl Fleet {
+    /// A fleet over a data folder; call [`Fleet::boot`] before anything else.
+    pub fn new(provider: Arc<dyn Provider>, store: Store, data_dir: PathBuf) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                provider,
+                store,
+                data_dir,
+                sandboxes: Mutex::default(),
+                images: Mutex::default(),
+                tasks: TaskTracker::new(),
+                closing: CancellationToken::new(),
+                nudge: Notify::new(),
+            }),
+        }
+    }
+
+    /// Takes up what the last start left: every sandbox is there again; those that ran start at the first word to them.
+    pub async fn boot(&self) -> Result<(), StoreError> {
+        let records: Vec<Record> = self.inner.store.fleet().all(FleetTable::Sandboxes).await?;
+        let images: Vec<Image> = self.inner.store.fleet().all(FleetTable::Images).await?;
+        let known: HashSet<String> = records
+            .iter()
+            .map(|record| record.id.to_string())
+            .chain(images.iter().map(|image| image.id.to_string()))
+            .collect();
+        lock(&self.inner.images).extend(images.into_iter().map(|image| (image.id.clone(), image)));
+        for record in records {
+            let sandbox = Arc::new(Sandbox::new(record));
+            sandbox.journal.add(Level::Info, "the server started again; its files are here, its processes are not");
+            lock(&self.inner.sandboxes).insert(sandbox.id().clone(), sandbox);
+        }
+        let root = self.inner.data_dir.join("fleet");
+        let swept = tokio::task::spawn_blocking(move || sweep(&root, &known)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(%error, "files of deleted API sandboxes were not all removed");
+        }
+        let (clock, meter) = (self.clone(), self.clone());
+        self.inner.tasks.spawn(async move { clock.keep_time().await });
+        self.inner.tasks.spawn(async move { meter.measure().await });
+        Ok(())
+    }
+
+    /// Ends every sandbox's processes and joins every task. Files and records stay.
+    pub async fn shutdown(&self) {
+        self.inner.closing.cancel();
+        let all: Vec<Arc<Sandbox>> = lock(&self.inner.sandboxes).values().cloned().collect();
+        futures::future::join_all(all.iter().map(|sandbox| sandbox.stop())).await;
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// A sandbox by its id, whoever owns it.
+    pub fn find(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
+        lock(&self.inner.sandboxes).get(id).cloned()
+    }
+
+    /// A sandbox of this owner. One of somebody else looks like none.
+    pub fn owned(&self, owner: &str, id: &str) -> Result<Arc<Sandbox>, FleetError> {
+        let short: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
+        let found = SandboxId::parse(id).ok().and_then(|id| self.find(&id));
+        found.filter(|sandbox| sandbox.record().owner == owner).ok_or(FleetError::NoSandbox(short))
+    }
+
+    /// The records of an owner's sandboxes, in no order.
+    pub fn records(&self, owner: &str) -> Vec<Record> {
+        let sandboxes = lock(&self.inner.sandboxes);
+        sandboxes.values().map(|sandbox| sandbox.record()).filter(|record| record.owner == owner).collect()
+    }
+
+    /// The sandboxes whose token fits, for requests that name none.
+    pub fn find_by(&self, fits: impl Fn(&Record) -> bool) -> Option<Arc<Sandbox>> {
+        lock(&self.inner.sandboxes).values().find(|sandbox| fits(&sandbox.record())).cloned()
+    }
+
+    /// Memory and disk of a sandbox in MiB.
+    pub fn size(&self) -> (u64, u64) {
+        let limits = self.inner.provider.limits();
+        (limits.memory_mib, limits.disk_mib)
+    }
+}
+
+impl Inner {
+    fn dir(&self, id: &SandboxId) -> PathBuf {
+        self.data_dir.join("fleet").join(id.as_str())
+    }
+
+    /// What to build for a sandbox, or where an image's files are.
+    fn spec(&self, id: &SandboxId, envs: BTreeMap<String, String>) -> SandboxSpec {
+        SandboxSpec { id: id.clone(), workspace: self.dir(id).join("workspace"), env: envs }
+    }
+
+    async fn save(&self, record: &Record) -> Result<(), StoreError> {
+        let fleet = self.store.fleet();
+        fleet.put(FleetTable::Sandboxes, record.id.as_str(), &record.owner, record.created_at, record).await
+    }
+
+    async fn remove_files(&self, id: &SandboxId) {
+        let dir = self.dir(id);
+        let removed = tokio::task::spawn_blocking(move || super::life::remove_tree(&dir)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(sandbox = %id, %error, "its files were not all removed; the next start tries again");
+        }
+    }
+
+    fn live_count(&self) -> usize {
+        lock(&self.sandboxes).values().filter(|sandbox| sandbox.live().is_some()).count()
+    }
+}
+
+/// Removes directories that belong to nothing known.
+fn sweep(root: &std::path::Path, known: &HashSet<String>) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !known.contains(&*entry.file_name().to_string_lossy()) {
+            super::life::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// When a time of so many milliseconds from now ends.
+fn after(milliseconds: u64) -> u64 {
+    now_ms().saturating_add(milliseconds)
+}

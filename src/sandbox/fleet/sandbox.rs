@@ -1,0 +1,117 @@
+//! One API sandbox in memory: its record, and its live part while there is one.
+
+use super::hub::Hub;
+use super::journal::Journal;
+use super::metrics::Sample;
+use super::record::Record;
+use super::watchers::Watchers;
+use crate::domain::SandboxId;
+use crate::sandbox::entry::lock;
+use crate::sandbox::provider::{Instance, Tree};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
+
+/// A sandbox.
+pub struct Sandbox {
+    id: SandboxId,
+    record: Mutex<Record>,
+    /// Held over every change of its life.
+    pub(super) life: tokio::sync::Mutex<()>,
+    live: Mutex<Option<Live>>,
+    /// Cancelled when it is deleted.
+    pub(super) gone: CancellationToken,
+    /// What happened to it.
+    pub journal: Journal,
+    pub(super) samples: Mutex<VecDeque<Sample>>,
+}
+
+/// A sandbox that has processes. Cheap to clone.
+#[derive(Clone)]
+pub struct Live {
+    /// The sandbox itself.
+    pub instance: Arc<dyn Instance>,
+    /// Its files.
+    pub tree: Arc<dyn Tree>,
+    /// Its commands.
+    pub hub: Arc<Hub>,
+    /// Its watches.
+    pub watchers: Arc<Watchers>,
+    /// Cancelled when it is paused or ends: whoever listens to it must come back.
+    pub awake: CancellationToken,
+    pub(super) frozen: Arc<AtomicBool>,
+}
+
+impl Live {
+    /// Whether its processes are stopped.
+    pub fn frozen(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
+    }
+}
+
+impl Sandbox {
+    pub(super) fn new(record: Record) -> Self {
+        Self {
+            id: record.id.clone(),
+            record: Mutex::new(record),
+            life: tokio::sync::Mutex::default(),
+            live: Mutex::default(),
+            gone: CancellationToken::new(),
+            journal: Journal::default(),
+            samples: Mutex::default(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    /// What is known of it.
+    pub fn record(&self) -> Record {
+        lock(&self.record).clone()
+    }
+
+    /// Its token.
+    pub fn token(&self) -> String {
+        lock(&self.record).token.clone()
+    }
+
+    /// Samples of its use between two times (Unix ms).
+    pub fn samples(&self, from: u64, to: u64) -> Vec<Sample> {
+        lock(&self.samples).iter().filter(|sample| (from..=to).contains(&sample.at)).copied().collect()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Record)) -> Record {
+        let mut record = lock(&self.record);
+        change(&mut record);
+        record.clone()
+    }
+
+    /// Its live part, frozen or not.
+    pub(super) fn live(&self) -> Option<Live> {
+        lock(&self.live).as_ref().filter(|live| !live.instance.closed().is_cancelled()).cloned()
+    }
+
+    pub(super) fn set_live(&self, live: Option<Live>) -> Option<Live> {
+        std::mem::replace(&mut *lock(&self.live), live)
+    }
+
+    /// Lets go of a live part that has died.
+    pub(super) fn forget_live(&self, instance: &Arc<dyn Instance>) {
+        let mut live = lock(&self.live);
+        if let Some(dead) = live.take_if(|live| Arc::ptr_eq(&live.instance, instance)) {
+            dead.awake.cancel();
+        }
+    }
+
+    /// Ends its processes, if it has some.
+    pub(super) async fn stop(&self) {
+        let _alone = self.life.lock().await;
+        if let Some(live) = self.set_live(None) {
+            live.awake.cancel();
+            live.instance.shutdown().await;
+        }
+    }
+}
