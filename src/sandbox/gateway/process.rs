@@ -117,7 +117,7 @@ async fn start(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming) -> Result
     let asked: StartRequest = only(request).await?;
     let tag = asked.tag.clone();
     let config = config(live, asked, &user).await?;
-    let line = printable(&[&[config.cmd.clone()], config.args.as_slice()].concat().join(" "));
+    let line = printable(&[std::slice::from_ref(&config.cmd), config.args.as_slice()].concat().join(" "));
     let command = run(live, config, tag).await?;
     sandbox.journal.add(Level::Debug, format!("started {}: {line}", command.pid));
     let timing = Timing { until: limit.map(|limit| begun + limit), keepalive };
