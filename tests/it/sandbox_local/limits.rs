@@ -22,6 +22,13 @@ async fn a_fork_bomb_stops_at_the_process_limit_and_can_be_killed() {
     assert!(sandbox.live.usage().await.unwrap().processes <= 60);
     sandbox.live.signal(bomb.pid, sandcastle::sandbox::provider::Signal::Kill).await.unwrap();
     while bomb.events.recv().await.is_some() {}
+    // The end is told at the bomb's own exit; the last of what it started are reaped a moment later.
+    let reaped = async {
+        while sandbox.live.usage().await.unwrap().processes > 10 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reaped).await.expect("the bomb was not killed whole");
     assert_eq!(sandbox.sh("echo usable").await.stdout, "usable\n");
     sandbox.live.shutdown().await;
 }
