@@ -189,7 +189,8 @@ pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData,
     }
 }
 
-fn read_only(app: &AppState, headers: &HeaderMap, page: Document) -> Response {
+/// Sends a page that is only read.
+pub(super) fn read_only(app: &AppState, headers: &HeaderMap, page: Document) -> Response {
     draw(app, headers, |options| document(page, options))
 }
 

@@ -1,11 +1,12 @@
 //! `/runs/{run}`: one run, from its payload to its output, and everything in between on a timeline.
 
-use super::parts::{Copy, Mark, Pill, When, moment, queued, short, took};
+use super::parts::{Copy, Mark, When, moment, queued, short, took};
 use super::query::ListQuery;
 use super::timeline::{Kind, Show, Span, Timeline};
 use crate::domain::{ApiError, RunDetail, RunId};
 use crate::store::Descendant;
 use crate::ui::kit::duration;
+use crate::ui::run_words::StatusPill;
 use leptos::prelude::*;
 use serde_json::Value;
 
@@ -81,7 +82,7 @@ fn Head<'a>(page: &'a RunPage) -> impl IntoView + use<> {
         <div class="row between run-head">
             <div>
                 <p class="crumbs"><a class="link" href=page.list.href()>"Runs"</a></p>
-                <h1 class="row">{run.task.clone()}<Pill status=run.status /></h1>
+                <h1 class="row">{run.task.clone()}<StatusPill status=run.status /></h1>
                 <p class="muted run-subtitle">{short(&run.title, 200)}</p>
             </div>
             <div class="row run-actions">
@@ -193,7 +194,7 @@ fn Line(span: Span, start: u64, end: u64, list: ListQuery) -> impl IntoView {
     view! {
         <li class="span" data-kind=span.kind.slug() data-state=span.state data-depth=span.depth.min(6).to_string()>
             <span class="span-name"><span class="dot" data-state=span.state></span>{name}</span>
-            <svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true">
+            <svg class="span-bar" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true">
                 <rect x=format!("{left:.1}") y="2" width=format!("{width:.1}") height="6" rx="2"></rect>
             </svg>
             <span class="span-took num" title=from>{told}</span>

@@ -1,11 +1,11 @@
 //! `/runs`: what there is, what fits, page by page.
 
 use super::errors::Errors;
-use super::parts::{Mark, Pill, When, queued, short, took};
+use super::parts::{Mark, When, queued, short, took};
 use super::query::{ListQuery, PERIODS};
 use crate::domain::{ProjectId, RunStatus, RunSummary};
 use crate::ui::kit::compact;
-use crate::ui::run_words::words;
+use crate::ui::run_words::{StatusPill, words};
 use crate::workflow::{RunCount, RunError};
 use leptos::prelude::*;
 
@@ -197,7 +197,7 @@ fn Row(run: RunSummary, project: Option<String>, query: ListQuery, now: u64) -> 
                 </a>
                 {run.error.as_ref().map(|error| view! { <p class="run-error">{short(error, 200)}</p> })}
             </td>
-            <td><Pill status=run.status /></td>
+            <td><StatusPill status=run.status /></td>
             <td class="num">{format!("{} of {}", run.attempt, run.max_attempts)}</td>
             <td class="num">{queued(&run)}</td>
             <td class="num">{took(&run, now)}</td>

@@ -1,22 +1,9 @@
 //! Pieces that the list and a run share.
 
-use crate::domain::{RunStatus, RunSummary};
+use crate::domain::{RunSummary, civil};
 use crate::ui::kit::duration;
 use crate::ui::kit::format::ago;
-use crate::ui::run_words::{tone, words};
 use leptos::prelude::*;
-
-/// A status as a pill.
-#[component]
-pub(super) fn Pill(status: RunStatus) -> impl IntoView {
-    view! {
-        <span class="pill" data-state=tone(status)>
-            <span class="dot" data-state=tone(status)></span>
-            <span>{words(status)}</span>
-        </span>
-    }
-    .into_any()
-}
 
 /// How long ago something was, with the moment itself on a closer look.
 #[component]
@@ -63,16 +50,8 @@ pub(super) fn took(run: &RunSummary, now: u64) -> Option<String> {
 
 /// A moment in UTC, as `2026-11-24 19:03:12.345 UTC`.
 pub(super) fn moment(at: u64) -> String {
-    let (days, ms) = (at / 86_400_000, at % 86_400_000);
-    // Howard Hinnant's civil_from_days, for days since 1970 that are not negative.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let ms = at % 86_400_000;
+    let (year, month, day) = civil((at / 86_400_000) as i64);
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
     format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{:03} UTC", ms % 1_000)
 }

@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod fault;
 mod files;
+pub mod html;
 mod ids;
 pub mod json;
 mod logs;
@@ -18,6 +19,7 @@ mod state;
 mod state_tests;
 mod time;
 mod turns;
+mod views;
 mod wire;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
@@ -32,8 +34,8 @@ pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
 pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
 pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
-pub use state::{
-    Change, CommandView, Draft, Message, Part, PortView, PreviewView, ProjectState, ProjectSummary, Role, ToolCall,
-    ToolState, TurnView,
+pub use state::{Change, ProjectState};
+pub use time::{civil, parse_rfc3339, rfc3339, rfc3339_nanos};
+pub use views::{
+    CommandView, Draft, Message, Part, PortView, PreviewView, ProjectSummary, Role, ToolCall, ToolState, TurnView,
 };
-pub use time::{parse_rfc3339, rfc3339, rfc3339_nanos};

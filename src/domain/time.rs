@@ -44,8 +44,8 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(seconds * 1000 + millis).ok()
 }
 
-/// Howard Hinnant's algorithms between days since 1970 and the Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
+/// Year, month and day of a day since 1970 (Howard Hinnant's algorithm).
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let days = days.saturating_add(719_468);
     let era = days.div_euclid(146_097);
     let of_era = days.rem_euclid(146_097);

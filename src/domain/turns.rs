@@ -1,7 +1,8 @@
 //! The part of the reducer about how turns end, go back and repair.
 
 use super::event::{EventBody, TurnOutcome, Usage};
-use super::state::{Change, Message, Part, ProjectState, ToolState};
+use super::state::{Change, ProjectState};
+use super::views::{Message, Part, ToolState};
 use super::{FaultState, FaultView, MessageId, Role, RunId};
 
 /// Faults kept in the state; of older ones those that are gone are forgotten first.

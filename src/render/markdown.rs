@@ -1,6 +1,7 @@
 //! Markdown as sanitized HTML: what models write is not trusted.
 
 use super::highlight::highlight_snippet;
+use crate::domain::html::escape;
 use ammonia::Builder;
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use std::sync::LazyLock;
@@ -53,10 +54,6 @@ pub fn markdown_to_html(markdown: &str) -> String {
     let mut html = String::with_capacity(markdown.len() * 3 / 2);
     html::push_html(&mut html, events.into_iter());
     SANITIZER.clean(&html).to_string()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -66,17 +66,28 @@ pub enum Document {
         /// The HTTP status it was answered with.
         status: u16,
     },
+    /// A page of forms and facts that its route writes.
+    Plain {
+        /// Its heading.
+        title: String,
+        /// Where the arrow leads: address and words.
+        back: (String, String),
+        /// What stands below, as safe HTML.
+        html: String,
+    },
 }
 
 impl Document {
     /// The document's title.
-    pub fn title(&self) -> &'static str {
-        match self {
-            Self::Settings(_) => "Settings · Sandcastle",
-            Self::Login { .. } => "Sign in · Sandcastle",
-            Self::Error { status: 404, .. } => "Not found · Sandcastle",
-            Self::Error { .. } => "Something went wrong · Sandcastle",
-        }
+    pub fn title(&self) -> String {
+        let name = match self {
+            Self::Settings(_) => "Settings",
+            Self::Login { .. } => "Sign in",
+            Self::Error { status: 404, .. } => "Not found",
+            Self::Error { .. } => "Something went wrong",
+            Self::Plain { title, .. } => title,
+        };
+        format!("{name} · Sandcastle")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Statuses of runs in words and tones, the same wherever runs are shown.
 
 use crate::domain::RunStatus;
+use leptos::prelude::*;
 
 /// A status for styles.
 pub(crate) fn tone(status: RunStatus) -> &'static str {
@@ -20,4 +21,19 @@ pub(crate) fn words(status: RunStatus) -> String {
         first.make_ascii_uppercase();
     }
     text
+}
+
+/// A status as a pill.
+#[component]
+pub(crate) fn StatusPill(
+    /// The status.
+    status: RunStatus,
+) -> impl IntoView {
+    view! {
+        <span class="pill" data-state=tone(status)>
+            <span class="dot" data-state=tone(status)></span>
+            <span>{words(status)}</span>
+        </span>
+    }
+    .into_any()
 }

@@ -4,6 +4,7 @@
 use super::app::App;
 use super::page::{Document, Layout, PageData, Theme};
 use super::pages::DocumentView;
+use crate::domain::html::escape;
 use leptos::prelude::*;
 use std::fmt::Write as _;
 
@@ -58,7 +59,7 @@ pub fn document(document: Document, options: &ShellOptions<'_>) -> String {
     let (title, theme) = (document.title(), options.theme);
     let body = drawn(|| view! { <DocumentView document theme /> }.into_any());
     let mut html = String::with_capacity(body.len() + 1024);
-    open(&mut html, title, options);
+    open(&mut html, &title, options);
     html.push_str("</head><body>");
     html.push_str(&body);
     html.push_str("</body></html>");
@@ -88,10 +89,6 @@ fn open(html: &mut String, title: &str, options: &ShellOptions<'_>) {
 fn script_json(page: &PageData) -> String {
     // The page's types have string keys only and cannot fail to serialize; an empty document would show as a missing page.
     serde_json::to_string(page).unwrap_or_default().replace('<', "\\u003c")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The folders depend on each other in one direction only.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
@@ -78,4 +79,25 @@ fn modules_are_gated_only_where_both_sides_meet() {
 fn no_code_is_left_for_later() {
     let found = mentions("", &["todo!(", "unimplemented!(", "dbg!(", "#[allow(", "#![allow("]);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every page loads every sheet, so one sheet's class changes what another's stands for: a preview bar of 40 pixels was
+/// once drawn at the 14 of a timeline's.
+#[test]
+fn a_bare_class_is_styled_in_one_sheet_only() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("style");
+    let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let sheet = path.file_name().unwrap().to_string_lossy().into_owned();
+        for line in std::fs::read_to_string(&path).unwrap().lines() {
+            let bare = line.strip_prefix('.').and_then(|rest| rest.split_once(" {")).map(|(class, _)| class);
+            if let Some(class) = bare.filter(|class| class.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')) {
+                owners.entry(class.to_owned()).or_default().insert(sheet.clone());
+            }
+        }
+    }
+    assert!(owners.len() > 50, "the sheets are not read as they are written");
+    let shared: Vec<_> = owners.into_iter().filter(|(_, sheets)| sheets.len() > 1).collect();
+    assert!(shared.is_empty(), "{shared:?}");
 }

@@ -3,6 +3,7 @@
 use super::story::{State, Story};
 use super::{ProxyBody, Target};
 use crate::domain::SandboxId;
+use crate::domain::html::escape;
 use crate::sandbox::SandboxError;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -112,20 +113,4 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Prox
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-/// Text for HTML content and attribute values.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

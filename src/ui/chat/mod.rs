@@ -120,7 +120,7 @@ fn Faults() -> impl IntoView {
         })
     });
     view! {
-        <a class="faults" href=href hidden=live::flag(move || words.get().is_none())>
+        <a class="open-faults" href=href hidden=live::flag(move || words.get().is_none())>
             <Icon name="alert" />
             "Errors: "
             {live::maybe(move || words.get())}

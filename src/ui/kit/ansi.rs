@@ -1,6 +1,7 @@
 //! Terminal lines as HTML with classes: the content security policy forbids style attributes, and classes follow the
 //! theme.
 
+use crate::domain::html::escape_into;
 use crate::domain::{AnsiColor, AnsiStyle, spans};
 
 /// One line of output as escaped HTML. `style` is the style it starts in and is left as the line ends.
@@ -63,17 +64,6 @@ fn named(colour: AnsiColor) -> u8 {
     let bit = |channel: u8, bit: u8| if u16::from(channel) > middle { bit } else { 0 };
     let hue = bit(r, 1) | bit(g, 2) | bit(b, 4);
     if most > 200 { hue + 8 } else { hue }
-}
-
-fn escape_into(html: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            c => html.push(c),
-        }
-    }
 }
 
 #[cfg(test)]

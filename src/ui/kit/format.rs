@@ -1,5 +1,7 @@
 //! Numbers and times as people read them. Pure, and the same on both sides.
 
+use crate::domain::civil;
+
 /// A duration in milliseconds: `12 ms`, `1.4 s`, `14 s`, `2 min 5 s`, `1 h 3 min`.
 pub fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -59,16 +61,7 @@ pub fn ago(at: u64, now: u64) -> String {
 /// The UTC date of a moment: `22 Nov 2026`.
 pub fn day(at: u64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    // Howard Hinnant's civil_from_days, for days since 1970 that are not negative.
-    let days = at / 86_400_000 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = civil((at / 86_400_000) as i64);
     let name = MONTHS.get(month as usize - 1).copied().unwrap_or_default();
     format!("{day} {name} {year}")
 }

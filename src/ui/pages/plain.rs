@@ -18,6 +18,14 @@ pub fn DocumentView(
         Document::Settings(facts) => view! { <Settings facts=*facts theme /> }.into_any(),
         Document::Login { next } => view! { <Login next /> }.into_any(),
         Document::Error { error, status } => view! { <ErrorPage error status /> }.into_any(),
+        Document::Plain { title, back: (to, words), html } => view! {
+            <main class="plain">
+                <nav><a href=to>"‹ " {words}</a></nav>
+                <h1>{title}</h1>
+                <div class="plain-body" inner_html=html></div>
+            </main>
+        }
+        .into_any(),
     }
 }
 

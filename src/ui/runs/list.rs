@@ -1,6 +1,6 @@
 //! The runs of one project.
 
-use super::{RunTook, Status};
+use super::{RunTook, StatusPill};
 use crate::domain::{Change, RunSummary};
 use crate::ui::kit::{Ago, Empty, live, memo};
 use crate::ui::workbench::Workbench;
@@ -72,7 +72,7 @@ fn RunRow(run: RunSummary) -> impl IntoView {
                 </a>
                 {run.error.clone().map(|error| view! { <p class="run-error">{error}</p> })}
             </td>
-            <td><Status status=run.status /></td>
+            <td><StatusPill status=run.status /></td>
             <td class="num">{format!("{} of {}", run.attempt, run.max_attempts)}</td>
             <td class="num"><RunTook run=run.clone() /></td>
             <td class="num"><Ago at=run.created_at /></td>

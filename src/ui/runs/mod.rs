@@ -6,23 +6,10 @@ mod list;
 pub use frame::RunsPage;
 pub use list::ProjectRuns;
 
-use super::run_words::{tone, words};
-
-use crate::domain::{RunStatus, RunSummary};
+use super::run_words::StatusPill;
+use crate::domain::RunSummary;
 use crate::ui::kit::{duration, live, use_now};
 use leptos::prelude::*;
-
-/// A status as a pill.
-#[component]
-fn Status(status: RunStatus) -> impl IntoView {
-    view! {
-        <span class="pill" data-state=tone(status)>
-            <span class="dot" data-state=tone(status)></span>
-            <span>{words(status)}</span>
-        </span>
-    }
-    .into_any()
-}
 
 /// How long a run took, or takes so far.
 #[component]
