@@ -1,11 +1,13 @@
 //! One answer of the model, as events: text, reasoning, calls and file contents while they arrive.
 //!
 //! Owns the numbering of a message's parts and the coalescing: small deltas are joined for up to 30 ms, because each
-//! append is a transaction and a frame on every open page. It must not know where the deltas come from.
+//! append is a transaction and a frame on every open page. Words are cut into a part for each passage (paragraph, list,
+//! code block), so that a long answer is formatted as it is written and not at its end. It must not know where the deltas
+//! come from.
 
 use super::files_json::FilesReader;
 use crate::domain::{CallId, EventBody, MessageId, ProjectId, clean_path};
-use crate::render::markdown_to_html;
+use crate::render::{markdown_to_html, readable, settled};
 use crate::store::{EventLog, StoreError, new_call_id};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,8 +37,10 @@ pub(super) struct DraftWriter {
 struct OpenPart {
     part: u32,
     reasoning: bool,
-    /// All of it, to render it once it is complete.
+    /// The passage's words, to render them once it is complete; of reasoning none.
     text: String,
+    /// So many bytes of `text` are told already. The first word of a line waits, because it may begin another passage.
+    told: usize,
 }
 
 struct DraftCall {
@@ -84,10 +88,23 @@ impl DraftWriter {
         if text.is_empty() {
             return Ok(());
         }
-        let part = self.open_part(false);
-        self.append_open(text);
-        let message = self.message.clone();
-        self.wait(EventBody::TextDelta { message, part, text: text.to_owned() });
+        self.open_part(false);
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.text.push_str(text);
+        let known = readable(&open.text);
+        // Only a new line can begin another passage.
+        if open.text[open.told..known].contains('\n') || open.text[..open.told].ends_with('\n') {
+            let complete = settled(&open.text[..known]);
+            if complete > 0 && complete >= open.told {
+                let next = open.text.split_off(complete);
+                self.close_part();
+                self.open_part(false);
+                if let Some(open) = &mut self.open {
+                    open.text = next;
+                }
+            }
+        }
+        self.tell_open(readable);
         self.flush_if_full().await
     }
 
@@ -157,17 +174,24 @@ impl DraftWriter {
         }
         self.close_part();
         let part = self.take_part();
-        self.open = Some(OpenPart { part, reasoning, text: String::new() });
+        self.open = Some(OpenPart { part, reasoning, text: String::new(), told: 0 });
         part
     }
 
-    fn append_open(&mut self, text: &str) {
-        if let Some(open) = &mut self.open {
-            open.text.push_str(text);
+    /// Tells the open passage's words up to `end` of them.
+    fn tell_open(&mut self, end: impl Fn(&str) -> usize) {
+        let Some(open) = &mut self.open else { return };
+        let end = end(&open.text);
+        if end > open.told {
+            let text = open.text[open.told..end].to_owned();
+            open.told = end;
+            let part = open.part;
+            self.wait(EventBody::TextDelta { message: self.message.clone(), part, text });
         }
     }
 
     fn close_part(&mut self) {
+        self.tell_open(str::len);
         if let Some(open) = self.open.take().filter(|open| !open.reasoning) {
             let html = markdown_to_html(&open.text);
             self.wait(EventBody::PartRendered { message: self.message.clone(), part: open.part, html });

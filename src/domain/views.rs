@@ -237,7 +237,7 @@ impl Message {
         self.parts
             .iter()
             .filter_map(|part| match part {
-                Part::Text { text, .. } => Some(text.as_str()),
+                Part::Text { text, .. } => Some(text.trim_end()),
                 Part::Reasoning { .. } | Part::Tool(_) => None,
             })
             .collect::<Vec<_>>()

@@ -6,4 +6,4 @@ mod highlight;
 mod markdown;
 
 pub use highlight::{Highlighted, highlight, language_of};
-pub use markdown::markdown_to_html;
+pub use markdown::{markdown_to_html, readable, settled};

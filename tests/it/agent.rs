@@ -165,6 +165,38 @@ async fn after_a_crash_the_turn_goes_on_and_no_finished_call_runs_twice() {
 }
 
 #[tokio::test]
+async fn a_long_answer_is_formatted_passage_by_passage_while_it_is_written() {
+    let answer = "It has **two** pages:\n\n- one\n- two\n\n```js\nlet a = 1\n\nlet b = 2\n```\n\nThat is all.";
+    let mut bytes = stream_head();
+    for word in answer.split_inclusive([' ', '\n']) {
+        bytes.extend(chunk(json!({"content": word}), None));
+    }
+    bytes.extend(chunk(json!({}), Some("stop")));
+    let (_dir, bench, project) = bench(vec![vec![Act::Send(bytes)]]).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    let html: Vec<&str> = state.messages[1]
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::Text { html: Some(html), .. } => html.as_str(),
+            other => panic!("{other:#?}"),
+        })
+        .collect();
+    assert_eq!(html[0], "<p>It has <strong>two</strong> pages:</p>\n");
+    assert_eq!(html[1].matches("<li>").count(), 2);
+    assert!(html[2].starts_with("<pre>") && html[2].contains("let") && html[2].ends_with("</pre>"), "{}", html[2]);
+    assert_eq!(html[3..], ["<p>That is all.</p>\n"]);
+    assert_eq!(state.messages[1].text(), answer);
+
+    let events = bench.store.events().after(&project, 0, 1000).await.unwrap();
+    let first = |wanted: &dyn Fn(&EventBody) -> bool| events.iter().position(|e| wanted(&e.body)).unwrap();
+    let formatted = first(&|body| matches!(body, EventBody::PartRendered { part: 0, .. }));
+    let next = first(&|body| matches!(body, EventBody::TextDelta { part: 1, .. }));
+    assert!(formatted < next, "a passage is formatted when the next begins");
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_taken_back_and_asked_for_once_more() {
     let mut cut = stream_head();
     cut.extend(chunk(json!({"content": "half"}), None));

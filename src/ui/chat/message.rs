@@ -122,24 +122,37 @@ fn PartView(message: MessageId, key: PartKey) -> impl IntoView {
 fn TextPart(message: MessageId, at: usize) -> impl IntoView {
     let store = Workbench::here().store;
     let part = memo(move || {
-        store
-            .message(&message, |m| match m.parts.get(at) {
-                Some(Part::Text { html: Some(html), .. }) => (true, html.clone()),
-                Some(Part::Text { text, .. }) => (false, text.clone()),
-                _ => (false, String::new()),
-            })
-            .unwrap_or_default()
+        let read = |part: Option<&Part>| match part {
+            Some(Part::Text { html: Some(html), .. }) => (Form::Html, html.clone()),
+            // A block of code is seen as one from its first line on.
+            Some(Part::Text { text, .. }) => match text.strip_prefix("```").and_then(|rest| rest.split_once('\n')) {
+                Some((_, code)) => (Form::Code, code.to_owned()),
+                None => (Form::Words, text.clone()),
+            },
+            _ => (Form::Words, String::new()),
+        };
+        store.message(&message, |m| read(m.parts.get(at))).unwrap_or_default()
     });
-    let done = memo(move || part.with(|(done, _)| *done));
-    live::view(move || {
-        if done.get() {
-            // Sanitized on the server (`render::markdown_to_html`).
-            view! { <div class="prose" inner_html=part.get().1></div> }.into_any()
-        } else {
-            view! { <p class="prose open">{live::text(move || part.get().1)}</p> }.into_any()
-        }
+    let form = memo(move || part.with(|(form, _)| *form));
+    live::view(move || match form.get() {
+        // Sanitized on the server (`render::markdown_to_html`).
+        Form::Html => view! { <div class="prose" inner_html=part.get().1></div> }.into_any(),
+        Form::Code => view! { <div class="prose"><pre>{live::text(move || part.get().1)}</pre></div> }.into_any(),
+        Form::Words => view! { <p class="prose open">{live::text(move || part.get().1)}</p> }.into_any(),
     })
     .into_any()
+}
+
+/// How a passage is shown.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Form {
+    /// As it arrives.
+    #[default]
+    Words,
+    /// The inside of a code block that is not complete.
+    Code,
+    /// Complete, formatted by the server.
+    Html,
 }
 
 #[component]
