@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 /// Said to a model whose answer was cut at its output limit.
 const GO_ON: &str =
@@ -23,6 +24,8 @@ const GO_ON: &str =
 const GO_ON_MAX: u32 = 3;
 /// So often the server may end in one step of a turn.
 const CRASHES_MAX: u32 = 8;
+/// Between two looks whether the disk has room again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// So often a turn goes on because of what the check before its end found.
 const CHECKED_MAX: u32 = 2;
 
@@ -90,12 +93,11 @@ impl Task for TurnTask {
             }
         };
         self.deps.checkpoint(&ctx, &project).await;
-        let ended = match &outcome {
-            TurnOutcome::Completed | TurnOutcome::StepLimit { .. } => {
-                self.deps.finish_and_go_on(ctx.workflow(), &project, &ctx.run, outcome.clone(), usage, &input).await
-            }
-            TurnOutcome::Stopped | TurnOutcome::Failed { .. } => {
-                self.deps.finish(&project, &ctx.run, outcome.clone(), usage).await.map_err(ApiError::from)
+        // An end that finds no room on the disk waits for it: a turn without an end locks the conversation.
+        let ended = loop {
+            match self.end(&ctx, &project, &input, &outcome, usage).await {
+                Err(error) if error.code == ErrorCode::Storage => tokio::time::sleep(ROOM_PAUSE).await,
+                ended => break ended,
             }
         };
         ended.map_err(TaskError::Fatal)?;
@@ -103,6 +105,28 @@ impl Task for TurnTask {
             TurnOutcome::Stopped => Err(TaskError::Cancelled),
             TurnOutcome::Failed { error } => Err(TaskError::Fatal(error)),
             outcome => Ok(TurnReport { outcome, usage }),
+        }
+    }
+}
+
+impl TurnTask {
+    /// Records the end, and begins the next turn if messages wait.
+    async fn end(
+        &self,
+        ctx: &TaskContext,
+        project: &ProjectId,
+        input: &TurnInput,
+        outcome: &TurnOutcome,
+        usage: Option<Usage>,
+    ) -> Result<(), ApiError> {
+        let outcome = outcome.clone();
+        match outcome {
+            TurnOutcome::Completed | TurnOutcome::StepLimit { .. } => {
+                self.deps.finish_and_go_on(ctx.workflow(), project, &ctx.run, outcome, usage, input).await
+            }
+            TurnOutcome::Stopped | TurnOutcome::Failed { .. } => {
+                Ok(self.deps.finish(project, &ctx.run, outcome, usage).await?)
+            }
         }
     }
 }

@@ -28,8 +28,8 @@ pub use runs::{
 pub use secrets::{ModelNote, SavedEndpoint, Secrets};
 pub use transcript::{Transcript, TranscriptEntry};
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,8 @@ impl Store {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let writer = pool(1).before_acquire(|connection, _| Box::pin(out_of_transaction(connection)));
+        let writer = writer.connect_with(options.clone()).await?;
         sqlx::migrate!("src/store/migrations").run(&writer).await?;
         let reader = pool(READERS).connect_with(options.read_only(true)).await?;
         let db = Arc::new(Db { writer, reader, together: Writer::default(), writes: TaskTracker::new(), _lock: lock });
@@ -145,6 +146,16 @@ impl Store {
         self.db.reader.close().await;
         self.db.writer.close().await;
     }
+}
+
+/// Whether a connection can be used. SQLite ends a transaction by itself when the disk is full; the driver goes on
+/// believing that it is in one, and every later write would fail. Such a connection is replaced.
+async fn out_of_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // Perhaps only because a rollback is under way: an answer comes behind it.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// The two pools and what must live as long as they do.

@@ -8,11 +8,16 @@ use futures::FutureExt;
 use serde_json::Value;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 /// How long a task may go on after its token was cancelled, before it is dropped.
 const GRACE_MS: u64 = 700;
+/// While the disk is full, what must be recorded is tried again after this long, then after twice as long, and so on.
+const ROOM_FIRST: Duration = Duration::from_millis(250);
+/// The longest of these waits.
+const ROOM_LONGEST: Duration = Duration::from_secs(10);
 /// The longest output, as JSON.
 const OUTPUT_MAX: usize = 4 << 20;
 
@@ -111,16 +116,35 @@ async fn record_attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Sign
     }
     run.due_at = None;
     let begun = AttemptChange::Begin { number: run.summary.attempt, at: now };
-    workflow.runs().update(run, Some(begun)).await?;
+    let mut room = Room::new(signals);
+    loop {
+        let recorded = workflow.runs().update(run, Some(begun.clone())).await;
+        if !room.again(&recorded).await {
+            break recorded?;
+        }
+    }
     let span = tracing::info_span!("run", id = %run.summary.id, task = run.summary.task, attempt = run.summary.attempt);
-    match execute(workflow, run, signals).instrument(span).await {
+    let ending = execute(workflow, run, signals).instrument(span).await;
+    let mut room = Room::new(signals);
+    loop {
+        let recorded = record_ending(workflow, run, &ending).await;
+        if !room.again(&recorded).await {
+            return recorded;
+        }
+    }
+}
+
+/// Records how an attempt ended. Done again after a failure of the store it has the same effect, but for being cut off,
+/// which is tried once: the server ends.
+async fn record_ending(workflow: &Workflow, run: &mut RunRecord, ending: &Ending) -> Result<Next, StoreError> {
+    match ending {
         Ending::Returned(Ok(output)) => finish(workflow, run, output).await,
         Ending::Returned(Err(TaskError::Retry(error))) if run.summary.attempt < run.summary.max_attempts => {
-            wait_for_next(workflow, run, error).await?;
+            wait_for_next(workflow, run, error.clone()).await?;
             return Ok(Next::Retry);
         }
         Ending::Returned(Err(TaskError::Retry(error) | TaskError::Fatal(error))) => {
-            end(workflow, run, RunStatus::Failed, Err(error)).await
+            end(workflow, run, RunStatus::Failed, Err(error.clone())).await
         }
         Ending::Returned(Err(TaskError::Cancelled)) | Ending::Cancelled => end_cancelled(workflow, run).await,
         Ending::Panicked => {
@@ -139,6 +163,33 @@ async fn record_attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Sign
         }
     }?;
     Ok(Next::Ended)
+}
+
+/// Waits for room on a full disk: a run must neither be lost nor stay open for ever because there was no room for its
+/// end. Gives up when the server ends.
+struct Room<'a> {
+    signals: &'a Signals,
+    pause: Duration,
+}
+
+impl<'a> Room<'a> {
+    fn new(signals: &'a Signals) -> Self {
+        Self { signals, pause: ROOM_FIRST }
+    }
+
+    /// Whether to record again what ended like this; returns once it is time to.
+    async fn again<T>(&mut self, recorded: &Result<T, StoreError>) -> bool {
+        if !matches!(recorded, Err(StoreError::Full)) {
+            return false;
+        }
+        tracing::warn!("the disk is full; a run waits until it can be recorded");
+        tokio::select! {
+            () = tokio::time::sleep(self.pause) => {}
+            () = self.signals.stop.cancelled() => return false,
+        }
+        self.pause = (self.pause * 2).min(ROOM_LONGEST);
+        true
+    }
 }
 
 async fn execute(workflow: &Workflow, run: &RunRecord, signals: &Signals) -> Ending {
@@ -186,10 +237,10 @@ async fn execute(workflow: &Workflow, run: &RunRecord, signals: &Signals) -> End
     }
 }
 
-async fn finish(workflow: &Workflow, run: &mut RunRecord, output: Value) -> Result<(), StoreError> {
+async fn finish(workflow: &Workflow, run: &mut RunRecord, output: &Value) -> Result<(), StoreError> {
     let bytes = output.to_string().len();
     if bytes <= OUTPUT_MAX {
-        return end(workflow, run, RunStatus::Completed, Ok(output)).await;
+        return end(workflow, run, RunStatus::Completed, Ok(output.clone())).await;
     }
     let message =
         format!("the output of {} is {bytes} bytes long; at most {OUTPUT_MAX} bytes are allowed", run.summary.task);

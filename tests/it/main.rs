@@ -10,6 +10,7 @@ mod demo;
 mod e2b;
 mod egress;
 mod fake_model;
+mod full_disk;
 mod history;
 mod host_provider;
 mod keys;
