@@ -12,6 +12,7 @@ mod ids;
 mod keys;
 mod loaded;
 mod runs;
+mod schema;
 mod secrets;
 mod transcript;
 mod vault;
@@ -76,7 +77,7 @@ impl Store {
         };
         let writer = pool(1).before_acquire(|connection, _| Box::pin(out_of_transaction(connection)));
         let writer = writer.connect_with(options.clone()).await?;
-        sqlx::migrate!("src/store/migrations").run(&writer).await?;
+        schema::migrator().run(&writer).await?;
         let reader = pool(READERS).connect_with(options.read_only(true)).await?;
         let db = Arc::new(Db { writer, reader, together: Writer::default(), writes: TaskTracker::new(), _lock: lock });
         let events = EventLog::new(Arc::clone(&db));
