@@ -125,7 +125,7 @@ fn sort(nodes: &mut [FileNode]) {
         let rank = |n: &FileNode| n.kind != FileKind::Directory;
         rank(a)
             .cmp(&rank(b))
-            .then_with(|| a.name.to_lowercase().cmp(&b.name.to_lowercase()))
+            .then_with(|| a.name.to_ascii_lowercase().cmp(&b.name.to_ascii_lowercase()))
             .then_with(|| a.name.cmp(&b.name))
     });
     for node in nodes {

@@ -12,7 +12,7 @@ mod web {
     use crate::domain::json;
     use crate::ui::app::App;
     use crate::ui::page::PageData;
-    use js_sys::{Date, Reflect};
+    use js_sys::{Date, JsString, Reflect};
     use leptos::prelude::*;
     use wasm_bindgen::{JsCast, JsValue};
 
@@ -31,6 +31,11 @@ mod web {
     /// Unix milliseconds now.
     pub fn now_ms() -> u64 {
         Date::now() as u64
+    }
+
+    /// Text in lower case, by the browser's tables: std's own weigh as much as the rest of its strings.
+    pub fn lowercase(text: &str) -> String {
+        if text.is_ascii() { text.to_ascii_lowercase() } else { JsString::from(text).to_lower_case().into() }
     }
 
     /// The clock time of a moment here, as `14:03:22`.
@@ -136,6 +141,11 @@ mod none {
     /// Unix milliseconds now.
     pub fn now_ms() -> u64 {
         0
+    }
+
+    /// Text in lower case.
+    pub fn lowercase(text: &str) -> String {
+        text.to_lowercase()
     }
 
     /// The clock time of a moment here.

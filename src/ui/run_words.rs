@@ -16,7 +16,7 @@ pub(crate) fn tone(status: RunStatus) -> &'static str {
 
 /// A status in words.
 pub(crate) fn words(status: RunStatus) -> String {
-    let mut text = status.as_str().to_lowercase().replace('_', " ");
+    let mut text = status.as_str().to_ascii_lowercase().replace('_', " ");
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
     }

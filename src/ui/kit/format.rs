@@ -2,12 +2,20 @@
 
 use crate::domain::civil;
 
+/// `n / unit` rounded to so many decimals, in whole numbers: std's printing of floats is a fortieth of the download.
+fn decimal(n: u64, unit: u64, decimals: u32) -> String {
+    let scale = 10_u64.pow(decimals);
+    let rounded = n.saturating_mul(scale).saturating_add(unit / 2) / unit;
+    let width = decimals as usize;
+    format!("{}.{:0width$}", rounded / scale, rounded % scale)
+}
+
 /// A duration in milliseconds: `12 ms`, `1.4 s`, `14 s`, `2 min 5 s`, `1 h 3 min`.
 pub fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match ms {
         0..1000 => format!("{ms} ms"),
-        1000..9950 => format!("{:.1} s", ms as f64 / 1000.0),
+        1000..9950 => format!("{} s", decimal(ms, 1000, 1)),
         9950..60_000 => format!("{} s", (ms + 500) / 1000),
         60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
@@ -16,32 +24,35 @@ pub fn duration(ms: u64) -> String {
 
 /// A size in bytes: `812 B`, `3.4 KB`, `12 MB`.
 pub fn bytes(n: u64) -> String {
-    let scaled = |value: f64, unit: &str| {
-        if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    let (unit, name) = match n {
+        0..1000 => return format!("{n} B"),
+        1000..1_000_000 => (1000, "KB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        _ => (1_000_000_000, "GB"),
     };
-    let n_float = n as f64;
-    match n {
-        0..1000 => format!("{n} B"),
-        1000..1_000_000 => scaled(n_float / 1e3, "KB"),
-        1_000_000..1_000_000_000 => scaled(n_float / 1e6, "MB"),
-        _ => scaled(n_float / 1e9, "GB"),
+    if n < unit * 10 - unit / 20 {
+        format!("{} {name}", decimal(n, unit, 1))
+    } else {
+        format!("{} {name}", n.saturating_add(unit / 2) / unit)
     }
 }
 
 /// A count: `950`, `12.4k`, `1.2M`.
 pub fn compact(n: u64) -> String {
-    match n {
-        0..1000 => n.to_string(),
-        1000..1_000_000 => format!("{:.1}k", n as f64 / 1e3).replace(".0k", "k"),
-        _ => format!("{:.1}M", n as f64 / 1e6).replace(".0M", "M"),
-    }
+    let (unit, name) = match n {
+        0..1000 => return n.to_string(),
+        1000..1_000_000 => (1000, "k"),
+        _ => (1_000_000, "M"),
+    };
+    let number = decimal(n, unit, 1);
+    format!("{}{name}", number.trim_end_matches(".0"))
 }
 
 /// An amount in millionths of a dollar: `0.8 ¢`, `12.4 ¢`, `$1.20`.
 pub fn money(micro: u64) -> String {
     match micro {
-        0..1_000_000 => format!("{:.1} ¢", micro as f64 / 1e4).replace(".0 ", " "),
-        _ => format!("${:.2}", micro as f64 / 1e6),
+        0..1_000_000 => format!("{} ¢", decimal(micro, 10_000, 1).trim_end_matches(".0")),
+        _ => format!("${}", decimal(micro, 1_000_000, 2)),
     }
 }
 
@@ -79,6 +90,11 @@ mod tests {
     #[test]
     fn sizes_and_counts_are_short() {
         assert_eq!([812, 3400, 12_000_000].map(bytes).to_vec(), ["812 B", "3.4 KB", "12 MB"]);
+        assert_eq!(
+            [9_949, 9_950, 999_600, 5_550_000_000].map(bytes).to_vec(),
+            ["9.9 KB", "10 KB", "1000 KB", "5.6 GB"]
+        );
+        assert_eq!([8_000, 124_000, 400, 1_204_999].map(money).to_vec(), ["0.8 ¢", "12.4 ¢", "0 ¢", "$1.20"]);
         assert_eq!([950, 12_400, 2_000, 1_200_000].map(compact).to_vec(), ["950", "12.4k", "2k", "1.2M"]);
     }
 

@@ -1,6 +1,7 @@
 //! One command's output: the last lines, keyed by their byte offset, so that new output adds rows and changes none.
 
 use crate::domain::{AnsiStyle, Change, CommandId, OutputWindow, spans};
+use crate::ui::browser::lowercase;
 use crate::ui::kit::{Icon, line_html, live, on};
 use crate::ui::page::Pane;
 use crate::ui::workbench::Workbench;
@@ -47,7 +48,7 @@ pub fn Output(
         {
             return before.clone();
         }
-        let needle = filter.get().to_lowercase();
+        let needle = lowercase(&filter.get());
         store.output(&id, |window| window.map(|w| lines_of(w, shown.get(), &needle)).unwrap_or_default())
     });
     let away = RwSignal::new(false);
@@ -119,7 +120,7 @@ fn lines_of(window: &OutputWindow, most: usize, needle: &str) -> Lines {
         let line = line.trim_end_matches('\n');
         let line = line.char_indices().nth(LINE_MAX).map_or(line, |(end, _)| &line[..end]);
         let html = line_html(line, &mut style);
-        if needle.is_empty() || line.to_lowercase().contains(needle) {
+        if needle.is_empty() || lowercase(line).contains(needle) {
             lines.push(Line { offset, html });
         }
     }

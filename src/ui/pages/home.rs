@@ -175,8 +175,8 @@ fn ProjectCard(project: ProjectSummary, on_delete: Callback<(ProjectId, String)>
         (_, Some(SandboxPhase::Failed)) => ("failed", "failed"),
         (_, None) => ("idle", "new"),
     };
-    let initial: String =
-        project.name.chars().find(|c| c.is_alphanumeric()).map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    let drawn = |c: &char| !(c.is_ascii_punctuation() || c.is_whitespace());
+    let initial: String = project.name.chars().find(drawn).into_iter().collect();
     // One of four dunes, the same for a project on every visit.
     let dune = project.id.as_str().bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b))) % 4;
     let href = format!("/p/{}", project.id);

@@ -53,7 +53,7 @@ pub fn RunsPage(
 
 /// Does what a key stands for; false if it stands for nothing here.
 fn press(key: &str) -> bool {
-    let key = key.to_lowercase();
+    let key = key.to_ascii_lowercase();
     if !matches!(key.as_str(), "j" | "k" | "r" | "c" | "/") {
         return false;
     }
