@@ -3,7 +3,9 @@
 
 mod admission;
 mod cancel;
+mod conformance;
 mod crash;
+mod engines;
 mod find;
 mod restart;
 mod steps;
