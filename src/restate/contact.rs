@@ -18,6 +18,7 @@ const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between two comparisons.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
+const COMPARE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps contact with Restate.
 pub(super) struct Contact {
@@ -85,7 +86,15 @@ impl Contact {
                 lost = some(&mut troubles) => return lost,
                 Some(invocation) = leftovers.recv() => self.end(&invocation).await,
                 _ = look.tick() => self.desk.client.check().await,
-                _ = compare.tick() => self.compare().await,
+                _ = compare.tick() => match self.compare().await {
+                    // A server that has just started cannot tell yet.
+                    Err(RestateError::Refused { message, .. }) => {
+                        tracing::debug!(message, "Restate's invocations cannot be compared yet");
+                        compare.reset_after(COMPARE_AGAIN);
+                        Ok(())
+                    }
+                    other => other,
+                },
             };
             if let Err(error) = done {
                 return error.to_string();

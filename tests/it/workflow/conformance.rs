@@ -3,7 +3,7 @@
 //! The clock is the machine's, because an engine may be another process. Nothing here is about speed: a wait is checked
 //! to be long enough, never to be short enough.
 
-use super::engines::Rig;
+use super::engines::{Rig, over_every_engine};
 use super::support::{Probe, broken, request, status};
 use futures::future::join_all;
 use sandcastle::domain::{ErrorCode, RunId, RunStatus};
@@ -14,28 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-
-macro_rules! over_every_engine {
-    ($($promise:ident)*) => {
-        mod embedded {
-            use super::super::engines::Rig;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                super::$promise(&Rig::embedded()).await;
-            })*
-        }
-
-        mod restate {
-            use super::super::engines::Rig;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                if let Some(rig) = Rig::restate().await {
-                    super::$promise(&rig).await;
-                }
-            })*
-        }
-    };
-}
 
 over_every_engine! {
     a_task_that_fails_twice_is_tried_again_after_its_backoff_and_succeeds

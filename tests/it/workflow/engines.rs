@@ -14,6 +14,28 @@ const SERVER: &str = "SANDCASTLE_RESTATE_SERVER";
 /// Restate servers at once; each takes some hundred MB.
 static RESTATES: Semaphore = Semaphore::const_new(1);
 
+/// Makes each of these functions a test of every engine.
+macro_rules! over_every_engine {
+    ($($promise:ident)*) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(&super::Rig::embedded()).await;
+            })*
+        }
+
+        mod restate {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                if let Some(rig) = super::Rig::restate().await {
+                    super::$promise(&rig).await;
+                }
+            })*
+        }
+    };
+}
+pub(super) use over_every_engine;
+
 /// An engine with a store of its own.
 pub struct Rig {
     folder: tempfile::TempDir,
@@ -55,6 +77,11 @@ impl Rig {
     /// The Restate server.
     pub fn server(&mut self) -> &mut Restate {
         self.restate.as_mut().unwrap()
+    }
+
+    /// A folder for whatever a test keeps.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where the store is.

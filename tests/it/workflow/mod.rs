@@ -7,6 +7,7 @@ mod conformance;
 mod crash;
 mod engines;
 mod find;
+mod outage;
 mod restart;
 mod steps;
 mod support;
