@@ -5,9 +5,6 @@ use crate::store::Store;
 use crate::workflow::{Clock, Engine, EngineError, WorkflowOptions};
 use std::sync::Arc;
 
-/// Whether this binary can use Restate.
-pub const BUILT_IN: bool = false;
-
 /// Always [`EngineError::NotBuiltIn`].
 pub async fn engine(
     _config: &RestateConfig,

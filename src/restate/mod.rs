@@ -30,9 +30,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turn::Turn;
 
-/// Whether this binary can use Restate.
-pub const BUILT_IN: bool = true;
-
 /// Answers of ended runs get so long to reach Restate before the connections are cut.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Under this name Restate keeps the id of the data folder with our deployment.
