@@ -290,7 +290,7 @@ fn restate_address(env: &Env<'_>, name: &str, default: &str) -> Result<RestateAd
     }
     let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
     let host = host.map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host));
-    if !matches!(host, Some("127.0.0.1" | "localhost" | "[::1]")) {
+    if text.contains('@') || !matches!(host, Some("127.0.0.1" | "localhost" | "[::1]")) {
         let reason = format!(
             "\"{text}\" is not an address on this machine. Restate has no passwords, so whoever reaches it decides what \
              runs: have it listen on loopback (http://127.0.0.1:PORT) or on a socket (unix:/PATH)"

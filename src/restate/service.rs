@@ -154,3 +154,48 @@ fn answer(endpoint: &Endpoint, password: &str, request: Request<Incoming>) -> An
     *refused.status_mut() = StatusCode::UNAUTHORIZED;
     refused
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{RestateAddress, RestateConfig};
+    use crate::restate::client::Client;
+    use crate::store::Store;
+    use crate::workflow::executor::Executor;
+    use crate::workflow::{SystemClock, WorkflowOptions};
+    use tokio::net::TcpStream;
+
+    async fn ask(addr: SocketAddr, password: &str) -> StatusCode {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let io = TokioIo::new(stream);
+        let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let accept = "application/vnd.restate.endpointmanifest.v4+json";
+        let request = Request::get(format!("http://{addr}/discover"))
+            .header(header::ACCEPT, accept)
+            .header(header::AUTHORIZATION, password)
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let status = client.send_request(request).await.unwrap().status();
+        connection.abort();
+        status
+    }
+
+    #[tokio::test]
+    async fn only_who_has_the_password_can_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let nowhere = || RestateAddress::Unix(folder.path().join("none"));
+        let client = Client::new(&RestateConfig { ingress: nowhere(), admin: nowhere() }).unwrap();
+        let executor = Executor::new(Arc::new(SystemClock), &WorkflowOptions::default());
+        let identity = Identity::of(&store).await.unwrap();
+        let desk = Arc::new(Desk::new(store.runs().clone(), executor, client));
+        let listener = Listener::bind(desk, &identity).await.unwrap();
+        let (addr, closing) = (listener.addr, CancellationToken::new());
+        let served = tokio::spawn(listener.serve(closing.clone()));
+        assert_eq!(ask(addr, "Bearer guessed").await, StatusCode::UNAUTHORIZED);
+        assert_eq!(ask(addr, &identity.password()).await, StatusCode::OK);
+        closing.cancel();
+        served.await.unwrap();
+    }
+}

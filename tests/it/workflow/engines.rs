@@ -1,8 +1,10 @@
 //! The engines that keep the same promises, each with what it needs: a data folder, and a Restate server for Restate.
 
+use reqwest::Method;
 use sandcastle::config::{RestateAddress, RestateConfig};
 use sandcastle::store::Store;
 use sandcastle::workflow::{Clock, SystemClock, Workflow, WorkflowOptions};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -124,8 +126,10 @@ impl Restate {
     pub fn start(&mut self) {
         std::fs::create_dir_all(&self.folder).unwrap();
         let config = self.folder.join("restate.toml");
+        // A handler that waits for longer than a moment is asked to suspend, as it is after a minute elsewhere.
         let settings = "disable-telemetry = true\nnode-name = \"r\"\nlisten-mode = \"unix\"\n\
-                        default-num-partitions = 2\nrocksdb-total-memory-size = \"64 MiB\"\n";
+                        default-num-partitions = 2\nrocksdb-total-memory-size = \"64 MiB\"\n\
+                        [worker.invoker]\ninactivity-timeout = \"300ms\"\n";
         std::fs::write(&config, settings).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let child = Command::new(std::env::var_os(SERVER).unwrap())
@@ -147,6 +151,20 @@ impl Restate {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// What a query over its tables gives, row by row.
+    pub async fn query(&self, sql: &str) -> Vec<Value> {
+        let request = self.admin(Method::POST, "/query").header("accept", "application/json");
+        let answer: Value = request.json(&json!({ "query": sql })).send().await.unwrap().json().await.unwrap();
+        answer["rows"].as_array().unwrap().clone()
+    }
+
+    /// A request to its administration.
+    pub fn admin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let socket = self.folder.join("r/admin.sock");
+        let client = reqwest::Client::builder().unix_socket(socket).build().unwrap();
+        client.request(method, format!("http://localhost{path}"))
     }
 
     /// Loses everything it knows.

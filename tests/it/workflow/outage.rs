@@ -3,6 +3,7 @@
 use super::conformance::until;
 use super::engines::Rig;
 use super::support::{Probe, broken, request, status};
+use reqwest::Method;
 use sandcastle::domain::{ErrorCode, LogLevel, RunId, RunStatus};
 use sandcastle::workflow::{EngineError, RetryPolicy, RunRequest, Workflow, WorkflowOptions};
 use serde_json::json;
@@ -151,6 +152,63 @@ async fn a_restate_that_runs_the_tasks_of_another_data_folder_is_left_alone() {
         workflow.shutdown(Duration::from_secs(1)).await;
         store.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restates_journal_has_a_word_for_each_attempt_and_never_an_output() {
+    let Some(mut rig) = Rig::restate().await else { return };
+    let (store, workflow) = rig.open(WorkflowOptions::default()).await;
+    let secret = "an output of some length, and not for others to read";
+    workflow.register(Probe::new(move |ctx, _| async move {
+        // Longer than Restate lets a handler wait before it asks it to suspend.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        if ctx.attempt < 2 { Err(broken()) } else { Ok(json!(secret)) }
+    }));
+    workflow.boot().await.unwrap();
+    let retry = Some(RetryPolicy { min_ms: 700, jitter: false, ..RetryPolicy::default() });
+    let id = workflow.submit(RunRequest { retry, ..request(json!("also not for others")) }).await.unwrap();
+    assert_eq!(workflow.wait(&id).await, Ok(json!(secret)));
+    assert_eq!(workflow.get(&id).await.unwrap().attempts.len(), 2);
+    workflow.shutdown(Duration::from_secs(1)).await;
+    store.close().await;
+    let journal = rig.server().query("SELECT name, entry_json FROM sys_journal").await;
+    let named = |name: &str| journal.iter().filter(|entry| entry["name"] == name).count();
+    assert_eq!((named("attempt 1"), named("attempt 2")), (1, 1), "{journal:?}");
+    let text = format!("{journal:?}");
+    assert!(!text.contains("for others"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_is_understood_in_both_directions() {
+    let Some(mut rig) = Rig::restate().await else { return };
+    let (store, workflow) = rig.open(WorkflowOptions::default()).await;
+    workflow.register(Probe::new(|_, _| async move { Err(broken()) }));
+    workflow.boot().await.unwrap();
+    let hour = Some(Duration::from_secs(3_600));
+    let delayed = workflow.submit(RunRequest { delay: hour, ..request(json!("delayed")) }).await.unwrap();
+    let retry = Some(RetryPolicy { min_ms: 3_600_000, max_ms: 3_600_000, ..RetryPolicy::default() });
+    let backs_off = workflow.submit(RunRequest { retry, ..request(json!("backs off")) }).await.unwrap();
+    until(&workflow, &backs_off, RunStatus::Delayed).await;
+    let live = "SELECT id, idempotency_key FROM sys_invocation WHERE status <> 'completed'";
+    let until_live = async |rig: &mut Rig, count: usize| loop {
+        let rows = rig.server().query(live).await;
+        if rows.len() == count {
+            return rows;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let both = until_live(&mut rig, 2).await;
+    // Here: Restate forgets the timer.
+    workflow.cancel(&delayed).await.unwrap();
+    until_live(&mut rig, 1).await;
+    // There: the run is canceled.
+    let invocation = both.iter().find(|row| row["idempotency_key"] == backs_off.as_str()).unwrap();
+    let path = format!("/invocations/{}/cancel", invocation["id"].as_str().unwrap());
+    rig.server().admin(Method::PATCH, &path).send().await.unwrap().error_for_status().unwrap();
+    assert_eq!(workflow.wait(&backs_off).await.unwrap_err().code, ErrorCode::Cancelled);
+    until_live(&mut rig, 0).await;
+    workflow.shutdown(Duration::from_secs(1)).await;
+    store.close().await;
 }
 
 #[test]
