@@ -31,7 +31,7 @@ pub(super) enum RestateError {
     /// It belongs to somebody else.
     #[error(
         "the Restate server at {address} runs the tasks of another Sandcastle (deployment {deployment} at {uri}). Give \
-         each its own Restate server; if the other is gone for good, remove its deployment"
+         each its own Restate server. If the other is gone for good: DELETE {address}/deployments/{deployment}?force=true"
     )]
     Foreign { address: String, deployment: String, uri: String },
 }

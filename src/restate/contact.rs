@@ -2,9 +2,10 @@
 //! compares the runs that are open here with the invocations that are live there.
 
 use super::client::RestateError;
-use super::desk::Desk;
+use super::desk::{Desk, Leftover};
 use super::service::SERVICE;
 use super::{ID_KEY, Identity};
+use crate::domain::RunId;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,7 @@ impl Contact {
     }
 
     /// Stays in contact until it is lost, and says why.
-    async fn hold(&self, leftovers: &mut UnboundedReceiver<String>) -> String {
+    async fn hold(&self, leftovers: &mut UnboundedReceiver<Leftover>) -> String {
         let mut troubles = self.desk.troubles();
         let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         let mut compare = interval(COMPARE_EVERY);
@@ -84,7 +85,7 @@ impl Contact {
         loop {
             let done = tokio::select! {
                 lost = some(&mut troubles) => return lost,
-                Some(invocation) = leftovers.recv() => self.end(&invocation).await,
+                Some((run, invocation)) = leftovers.recv() => self.end(&run, &invocation).await,
                 _ = look.tick() => self.desk.client.check().await,
                 _ = compare.tick() => match self.compare().await {
                     // A server that has just started cannot tell yet.
@@ -102,8 +103,14 @@ impl Contact {
         }
     }
 
-    /// Has Restate forget an invocation whose run has ended without it.
-    async fn end(&self, invocation: &str) -> Result<(), RestateError> {
+    /// Has Restate forget an invocation whose run has ended without it. One whose run only left this process, because the
+    /// server stops, is needed again after the next start.
+    async fn end(&self, run: &RunId, invocation: &str) -> Result<(), RestateError> {
+        match self.desk.runs.record(run).await {
+            Ok(run) if run.summary.status.is_final() => {}
+            Err(error) if error.is_not_found() => {}
+            _ => return Ok(()),
+        }
         match self.desk.client.kill(invocation).await {
             // It ended by itself.
             Err(RestateError::Refused { .. }) => Ok(()),

@@ -36,6 +36,9 @@ pub(super) enum NotNow {
     Store(#[from] crate::store::StoreError),
 }
 
+/// A run that is no longer here, and its invocation.
+pub(super) type Leftover = (RunId, String);
+
 /// Runs that are open here, as Restate sees them.
 pub(super) struct Desk {
     pub(super) runs: RunStore,
@@ -46,8 +49,8 @@ pub(super) struct Desk {
     calls: watch::Sender<usize>,
     /// Why Restate cannot be used now; none when it can.
     trouble: watch::Sender<Option<String>>,
-    /// Invocations nobody waits for any more.
-    leftovers: (mpsc::UnboundedSender<String>, Mutex<Option<mpsc::UnboundedReceiver<String>>>),
+    /// Invocations that nobody here waits for any more, with their runs.
+    leftovers: (mpsc::UnboundedSender<Leftover>, Mutex<Option<mpsc::UnboundedReceiver<Leftover>>>),
 }
 
 /// One run between its driver and Restate.
@@ -113,7 +116,7 @@ impl Desk {
             && *link.calls.borrow() == 0
         {
             // Fails only when contact is no longer kept, at the server's end.
-            self.leftovers.0.send(announced.invocation).ok();
+            self.leftovers.0.send((id.clone(), announced.invocation)).ok();
         }
     }
 
@@ -122,8 +125,8 @@ impl Desk {
         self.links().iter().map(|(id, link)| (id.clone(), Arc::clone(link))).collect()
     }
 
-    /// Invocations that nobody waits for any more. Can be taken once.
-    pub(super) fn take_leftovers(&self) -> Option<mpsc::UnboundedReceiver<String>> {
+    /// Invocations that nobody here waits for any more. Can be taken once.
+    pub(super) fn take_leftovers(&self) -> Option<mpsc::UnboundedReceiver<Leftover>> {
         self.leftovers.1.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -179,6 +179,25 @@ async fn restates_journal_has_a_word_for_each_attempt_and_never_an_output() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_stop_leaves_restates_timers_alone() {
+    let Some(mut rig) = Rig::restate().await else { return };
+    let (store, workflow) = rig.open(WorkflowOptions::default()).await;
+    workflow.register(gated().0);
+    workflow.boot().await.unwrap();
+    let delay = Some(Duration::from_secs(3_600));
+    for n in 0..3 {
+        workflow.submit(RunRequest { delay, ..request(json!(n)) }).await.unwrap();
+    }
+    let live = "SELECT id FROM sys_invocation WHERE status = 'scheduled'";
+    while rig.server().query(live).await.len() < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    workflow.shutdown(Duration::from_secs(1)).await;
+    store.close().await;
+    assert_eq!(rig.server().query(live).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_is_understood_in_both_directions() {
     let Some(mut rig) = Rig::restate().await else { return };
     let (store, workflow) = rig.open(WorkflowOptions::default()).await;
