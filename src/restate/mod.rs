@@ -90,9 +90,8 @@ impl Identity {
 #[async_trait]
 impl Engine for Restate {
     fn enqueue(&self, run: RunRecord, workflow: Workflow) {
-        let link = self.desk.open(&run.summary.id);
-        let (desk, id) = (Arc::clone(&self.desk), run.summary.id.clone());
-        self.executor.drive(run, workflow, |entry, moved| Turn::new(desk, id, link, entry, moved));
+        let desk = Arc::clone(&self.desk);
+        self.executor.drive(run, workflow, |run, entry, moved| Turn::new(desk, run, entry, moved));
     }
 
     fn cancel(&self, id: &RunId) -> bool {

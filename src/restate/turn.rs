@@ -2,6 +2,7 @@
 
 use super::desk::{Announced, Desk, Link, Stage};
 use crate::domain::{LogLevel, RunId, RunLog, RunStatus};
+use crate::store::RunRecord;
 use crate::workflow::engine::{Pass, Turnstile};
 use crate::workflow::executor::Entry;
 use async_trait::async_trait;
@@ -19,19 +20,17 @@ pub(super) struct Turn {
     link: Arc<Link>,
     entry: Entry,
     moved: watch::Receiver<Option<u64>>,
-    /// Whether Restate was told of the run since it was opened here.
-    told: bool,
+    /// Whether no attempt has begun yet.
+    fresh: bool,
+    /// Whether the invocation that Restate was told to make was lost.
+    lost: bool,
 }
 
 impl Turn {
-    pub(super) fn new(
-        desk: Arc<Desk>,
-        id: RunId,
-        link: Arc<Link>,
-        entry: Entry,
-        moved: watch::Receiver<Option<u64>>,
-    ) -> Self {
-        Self { desk, id, link, entry, moved, told: false }
+    pub(super) fn new(desk: Arc<Desk>, run: &RunRecord, entry: Entry, moved: watch::Receiver<Option<u64>>) -> Self {
+        let id = run.summary.id.clone();
+        let link = desk.open(&id);
+        Self { desk, id, link, entry, moved, fresh: run.summary.attempt == 0, lost: false }
     }
 }
 
@@ -43,7 +42,7 @@ impl Turnstile for Turn {
         if self.moved.has_changed().unwrap_or(false) {
             at = self.moved.borrow_and_update().or(at);
         }
-        let Self { desk, id, link, moved, told: known, .. } = self;
+        let Self { desk, id, link, moved, fresh, lost, .. } = self;
         link.wait_for_word(at);
         let mut state = link.watch();
         loop {
@@ -55,8 +54,9 @@ impl Turnstile for Turn {
                 return;
             }
             tokio::select! {
-                announced = announce(desk, id, at, *known), if !told => {
-                    *known = true;
+                announced = announce(desk, id, at, *fresh, *lost), if !told => {
+                    // Without an announcement from now on, it is one that was lost.
+                    *lost = true;
                     link.note_announced(Some(announced));
                 }
                 Ok(()) = state.changed() => {}
@@ -64,6 +64,7 @@ impl Turnstile for Turn {
                     let moved = *moved.borrow_and_update();
                     if moved < at {
                         // Restate's timer would come too late. The later of two calls finds the run on its way.
+                        *lost = false;
                         link.note_announced(None);
                     }
                     at = moved.or(at);
@@ -89,9 +90,19 @@ impl Drop for Turn {
     }
 }
 
-/// Tells Restate of a run, as soon as Restate can be reached. `again` says that it was told before, of an invocation
-/// that was lost since or would come too late.
-async fn announce(desk: &Desk, id: &RunId, due: Option<u64>, again: bool) -> Announced {
+/// The idempotency key of a run's invocation. It is the same after a restart of this server, and so finds what Restate
+/// has. A run that waits for its first attempt has a timer at Restate, and another one when it is moved; one whose
+/// invocation was lost needs a name that was never used.
+fn key(id: &RunId, timer: Option<u64>, lost_by: Option<u64>) -> String {
+    match (lost_by, timer) {
+        (Some(now), _) => format!("{id}.lost.{now}"),
+        (None, Some(due)) => format!("{id}.{due}"),
+        (None, None) => id.to_string(),
+    }
+}
+
+/// Tells Restate of a run, as soon as Restate can be reached.
+async fn announce(desk: &Desk, id: &RunId, due: Option<u64>, fresh: bool, lost: bool) -> Announced {
     let clock = desk.executor.clock();
     let mut troubles = desk.troubles();
     let reached = tokio::time::timeout(PATIENCE, troubles.wait_for(Option::is_none)).await.is_ok();
@@ -107,8 +118,7 @@ async fn announce(desk: &Desk, id: &RunId, due: Option<u64>, again: bool) -> Ann
         // Fails only without the desk.
         troubles.wait_for(Option::is_none).await.ok();
         let at = clock.now_ms();
-        // The first name is the same after a restart of this server, and finds the invocation that Restate has.
-        let key = if again { format!("{id}.{at}") } else { id.to_string() };
+        let key = key(id, due.filter(|_| fresh), lost.then_some(at));
         match desk.client.send(id, &key, due.map_or(0, |due| due.saturating_sub(at))).await {
             Ok(invocation) => return Announced { invocation, at },
             Err(error) => {

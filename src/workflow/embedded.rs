@@ -28,7 +28,7 @@ impl Embedded {
 impl Engine for Embedded {
     fn enqueue(&self, run: RunRecord, workflow: Workflow) {
         let clock = Arc::clone(self.executor.clock());
-        self.executor.drive(run, workflow, |entry, moved| Wait { clock, entry, moved });
+        self.executor.drive(run, workflow, |_, entry, moved| Wait { clock, entry, moved });
     }
 
     fn cancel(&self, id: &RunId) -> bool {

@@ -97,13 +97,13 @@ impl Executor {
         &self.inner.clock
     }
 
-    /// Opens a run and drives it to its end in a task of its own. The turnstile is made of the run's place in line and
-    /// of what tells when the run was moved to another time.
+    /// Opens a run and drives it to its end in a task of its own. The turnstile is made for the run, of its place in
+    /// line and of what tells when it was moved to another time.
     pub(crate) fn drive<T: Turnstile + 'static>(
         &self,
         mut run: RunRecord,
         workflow: Workflow,
-        turnstile: impl FnOnce(Entry, watch::Receiver<Option<u64>>) -> T,
+        turnstile: impl FnOnce(&RunRecord, Entry, watch::Receiver<Option<u64>>) -> T,
     ) {
         let inner = Arc::clone(&self.inner);
         let (moved, new_time) = watch::channel(None);
@@ -119,7 +119,7 @@ impl Executor {
         if run.due_at.is_none_or(|at| at <= inner.clock.now_ms()) {
             entry.enter_lane();
         }
-        let mut turnstile = turnstile(entry, new_time);
+        let mut turnstile = turnstile(&run, entry, new_time);
         self.inner.drivers.spawn(async move {
             let signals = Signals { cancel, stop: inner.stop.clone() };
             drive(&workflow, &mut run, &signals, &inner.draining, &mut turnstile).await;
