@@ -1,6 +1,6 @@
 # Everything here is `cargo xtask`; this file only gives the commands the names people expect.
 .DEFAULT_GOAL := help
-.PHONY: help start dev build test fuzz bench fmt lint clean
+.PHONY: help start restate dev build test fuzz bench fmt lint clean
 
 XTASK := cargo xtask
 
@@ -9,6 +9,9 @@ help: ## Show this list
 
 start: rust ## Build for release, serve, print the address (ARGS="--addr 127.0.0.1:4000" goes to the server)
 	@$(XTASK) serve -- $(ARGS)
+
+restate: rust ## The same with a Restate server deciding when tasks run (installed from npm into .tools)
+	@$(XTASK) restate -- $(ARGS)
 
 dev: rust ## Serve a development build that follows edits (cargo leptos watch)
 	@$(XTASK) dev

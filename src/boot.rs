@@ -4,7 +4,7 @@
 
 use crate::agent::{Agent, AgentDeps, RepairPolicy, Repairer, turn_task};
 use crate::api::{AppState, router};
-use crate::config::{Config, ServerConfig};
+use crate::config::{Config, EngineConfig, ServerConfig};
 use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::otlp::Exporter;
@@ -18,7 +18,7 @@ use crate::sandbox::{PreviewAddress, SandboxError, Service};
 use crate::services::Services;
 use crate::store::{Store, StoreError};
 use crate::tools::RunCommandLimits;
-use crate::workflow::{Workflow, WorkflowError, WorkflowOptions, tasks};
+use crate::workflow::{Clock, EngineError, SystemClock, Workflow, WorkflowError, WorkflowOptions, tasks};
 use axum::serve::ListenerExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +53,9 @@ pub enum BootError {
     /// The record of earlier sandboxes cannot be brought up to date.
     #[error("cannot take up the sandboxes of the last start: {0}")]
     Sandbox(#[from] SandboxError),
+    /// What decides when tasks run cannot be had.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The record of earlier runs cannot be brought up to date.
     #[error("cannot take up the runs of the last start: {0}")]
     Workflow(#[from] WorkflowError),
@@ -104,7 +107,8 @@ impl App {
             tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
         let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
-        let (services, deps) = services(config, store, provider, &demo, host_tools);
+        let workflow = workflow(&config, &store).await?;
+        let (services, deps) = services(config, store, workflow, provider, &demo, host_tools);
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
@@ -179,10 +183,24 @@ impl App {
     }
 }
 
+/// Tasks, with the engine that was asked for.
+async fn workflow(config: &Config, store: &Store) -> Result<Workflow, EngineError> {
+    let options = WorkflowOptions::default();
+    match &config.engine {
+        EngineConfig::Embedded => Ok(Workflow::new(store, options)),
+        EngineConfig::Restate(restate) => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let engine = crate::restate::engine(restate, store, &options, Arc::clone(&clock)).await?;
+            Ok(Workflow::with_engine(store, options, clock, engine))
+        }
+    }
+}
+
 /// Puts the parts together that need no request to come first.
 fn services(
     config: Arc<Config>,
     store: Store,
+    workflow: Workflow,
     provider: Arc<dyn Provider>,
     demo: &DemoServer,
     host_tools: Vec<HostTool>,
@@ -196,7 +214,6 @@ fn services(
         config.server.data_dir.clone(),
     );
     let fleet = Fleet::new(Arc::clone(&provider), store.clone(), config.server.data_dir.clone());
-    let workflow = Workflow::new(&store, WorkflowOptions::default());
     tasks::register(&workflow, &sandbox, store.events());
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);

@@ -22,6 +22,11 @@ pub mod llm;
 pub mod otlp;
 #[cfg(feature = "ssr")]
 pub mod render;
+#[cfg(all(feature = "ssr", feature = "restate"))]
+pub mod restate;
+#[cfg(all(feature = "ssr", not(feature = "restate")))]
+#[path = "restate/absent.rs"]
+pub mod restate;
 #[cfg(feature = "ssr")]
 pub mod sandbox;
 pub mod server_fns;

@@ -23,6 +23,7 @@ pub fn list() -> PageData {
         errors: Vec::new(),
         projects: Vec::new(),
         notice: Some("3 runs were submitted once more.".into()),
+        trouble: None,
         now: NOW,
         runs,
     };
@@ -37,6 +38,7 @@ pub fn run(failed: bool) -> PageData {
         payload: json!({"project": "prj_live", "line": "npm install", "background": false, "timeoutMs": 300_000}),
         descendants: if failed { Vec::new() } else { vec![child(5), child(6)] },
         project: Some("Recipe search".into()),
+        sandbox: None,
         list: ListQuery::default(),
         newer: Some(id("run_5")),
         older: Some(id("run_3")),

@@ -102,7 +102,7 @@ impl Calls<'_> {
             })
             .await?;
         self.show(id, &job.title, run.clone()).await?;
-        let waited = self.ctx.cancel.run_until_cancelled(workflow.wait(&run)).await;
+        let waited = self.ctx.cancel.run_until_cancelled(self.ctx.wait(&run)).await;
         let Some(outcome) = waited else {
             workflow.cancel(&run).await?;
             return Err(ApiError::new(ErrorCode::Cancelled, "Stopped"));

@@ -77,6 +77,7 @@ async fn list_part(services: &Services, query: ListQuery, extra: &Extra) -> Resu
         errors: runs.errors(ERRORS).await?,
         projects: names(services).await?,
         notice: notice(&extra.done),
+        trouble: services.workflow.health().trouble,
         query,
         now,
     };
@@ -91,9 +92,12 @@ async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra)
     let neighbour = RunFilter { limit: Some(1), ..list.first_page().filter(now)? };
     let newer = runs.list(&RunFilter { after: Some(id.clone()), ..neighbour.clone() }).await?;
     let older = runs.list(&RunFilter { before: Some(id.clone()), ..neighbour }).await?;
-    let project = match &detail.summary.project {
-        Some(project) => services.store.events().state(project).await.ok().map(|state| state.name.clone()),
-        None => None,
+    let (project, sandbox) = match &detail.summary.project {
+        Some(project) => {
+            let state = services.store.events().state(project).await.ok();
+            state.map(|state| (state.name.clone(), state.sandbox.as_ref().map(|sandbox| sandbox.id.clone()))).unzip()
+        }
+        None => (None, None),
     };
     let title = format!("{} run", detail.summary.task);
     let live = !detail.summary.status.is_final();
@@ -106,6 +110,7 @@ async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra)
         show: extra.show,
         detail,
         project,
+        sandbox: sandbox.flatten(),
         list,
         now,
     });

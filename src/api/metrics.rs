@@ -91,6 +91,8 @@ fn run_figures(text: &mut String, workflow: &Workflow) {
     let health = workflow.health();
     gauge(text, "sandcastle_runs_open", "Task runs the engine holds.", health.open as u64);
     gauge(text, "sandcastle_runs_executing", "Task runs that execute now.", health.executing as u64);
+    let reachable = u64::from(health.trouble.is_none());
+    gauge(text, "sandcastle_engine_reachable", "Whether what decides when tasks run can be reached.", reachable);
     let figures = workflow.figures();
     text.push_str("# HELP sandcastle_runs_ended_total Task runs ended.\n# TYPE sandcastle_runs_ended_total counter\n");
     for ((task, status), count) in figures.ended_runs() {

@@ -41,6 +41,15 @@ pub const BODY_LIMIT: usize = 2 << 20;
 /// The largest archive accepted as a project, in bytes.
 pub const ARCHIVE_LIMIT: usize = 64 << 20;
 
+/// The largest body accepted at a path, in bytes.
+fn body_limit(path: &str) -> usize {
+    match path {
+        "/api/projects/import" => ARCHIVE_LIMIT,
+        path if trigger::owns(path) => trigger::BODY_LIMIT,
+        _ => BODY_LIMIT,
+    }
+}
+
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {

@@ -274,7 +274,7 @@ async fn tails(app: &AppState, state: &ProjectState) -> Vec<OutputWindow> {
 
 pub(super) fn form_failure(rejection: FormRejection) -> Failure {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        super::error::too_large()
+        super::error::too_large(super::BODY_LIMIT)
     } else {
         ApiError::invalid(rejection.body_text()).into()
     }

@@ -1,7 +1,10 @@
 //! Puts the sources together, one setting at a time, and checks the whole.
 
 use super::file::FileConfig;
-use super::{AgentConfig, Config, ModelConfig, OtlpConfig, SandboxConfig, Secret, ServerConfig, dotenv};
+use super::{
+    AgentConfig, Config, EngineConfig, ModelConfig, OtlpConfig, RestateAddress, RestateConfig, SandboxConfig, Secret,
+    ServerConfig, dotenv,
+};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -80,6 +83,7 @@ impl Config {
             },
             sandbox: sandbox(&env, &file)?,
             otlp: otlp(&env)?,
+            engine: engine(&env)?,
         };
         config.check()?;
         Ok(config)
@@ -264,6 +268,36 @@ fn otlp(env: &Env<'_>) -> Result<Option<OtlpConfig>, ConfigError> {
         headers: headers.collect::<Result<_, _>>()?,
         service: env.text("OTEL_SERVICE_NAME").unwrap_or_else(|| "sandcastle".to_owned()),
     }))
+}
+
+fn engine(env: &Env<'_>) -> Result<EngineConfig, ConfigError> {
+    match env.text("WORKFLOW_ENGINE").as_deref() {
+        None | Some("embedded") => Ok(EngineConfig::Embedded),
+        Some("restate") => Ok(EngineConfig::Restate(RestateConfig {
+            ingress: restate_address(env, "RESTATE_INGRESS_URL", "http://127.0.0.1:8080")?,
+            admin: restate_address(env, "RESTATE_ADMIN_URL", "http://127.0.0.1:9070")?,
+        })),
+        Some(other) => {
+            Err(value("WORKFLOW_ENGINE", format!("there is no engine \"{other}\"; use \"embedded\" or \"restate\"")))
+        }
+    }
+}
+
+fn restate_address(env: &Env<'_>, name: &str, default: &str) -> Result<RestateAddress, ConfigError> {
+    let text = env.text(name).unwrap_or_else(|| default.to_owned());
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(RestateAddress::Unix(path.trim_start_matches("//").into()));
+    }
+    let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+    let host = host.map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host));
+    if text.contains('@') || !matches!(host, Some("127.0.0.1" | "localhost" | "[::1]")) {
+        let reason = format!(
+            "\"{text}\" is not an address on this machine. Restate has no passwords, so whoever reaches it decides what \
+             runs: have it listen on loopback (http://127.0.0.1:PORT) or on a socket (unix:/PATH)"
+        );
+        return Err(value(name, reason));
+    }
+    Ok(RestateAddress::Http(text.trim_end_matches('/').to_owned()))
 }
 
 fn default_data_dir(env: &Env<'_>) -> Result<PathBuf, ConfigError> {

@@ -26,6 +26,8 @@ pub struct Config {
     pub sandbox: SandboxConfig,
     /// Where traces are sent; nowhere by default.
     pub otlp: Option<OtlpConfig>,
+    /// What decides when tasks run.
+    pub engine: EngineConfig,
 }
 
 /// Export of traces over OTLP/HTTP, by the names that OpenTelemetry gives its settings.
@@ -61,6 +63,43 @@ impl Config {
             agent: AgentConfig { max_steps: 40 },
             sandbox: SandboxConfig::default(),
             otlp: None,
+            engine: EngineConfig::Embedded,
+        }
+    }
+}
+
+/// What decides when tasks run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineConfig {
+    /// The server itself.
+    Embedded,
+    /// A Restate server.
+    Restate(RestateConfig),
+}
+
+/// Where a Restate server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestateConfig {
+    /// Where it takes invocations. Default `http://127.0.0.1:8080`.
+    pub ingress: RestateAddress,
+    /// Its administration. Default `http://127.0.0.1:9070`.
+    pub admin: RestateAddress,
+}
+
+/// An address that nobody but this machine can reach: Restate asks nobody for a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestateAddress {
+    /// HTTP over loopback, without a slash at the end.
+    Http(String),
+    /// A socket file.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for RestateAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(url) => f.write_str(url),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

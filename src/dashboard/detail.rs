@@ -3,7 +3,7 @@
 use super::parts::{Copy, Mark, When, moment, queued, short, took};
 use super::query::ListQuery;
 use super::timeline::{Kind, Show, Span, Timeline};
-use crate::domain::{ApiError, RunDetail, RunId};
+use crate::domain::{ApiError, RunDetail, RunId, SandboxId};
 use crate::store::Descendant;
 use crate::ui::kit::duration;
 use crate::ui::run_words::StatusPill;
@@ -23,6 +23,8 @@ pub struct RunPage {
     pub descendants: Vec<Descendant>,
     /// The project's name.
     pub project: Option<String>,
+    /// The project's sandbox.
+    pub sandbox: Option<SandboxId>,
     /// The list it was opened from.
     pub list: ListQuery,
     /// The run above it in that list.
@@ -227,7 +229,10 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
             {chat.map(|href| view! { <dt>"Asked for"</dt><dd><a href=href>"in the chat"</a></dd> })}
         }
     });
-    let sandbox = detail.output.as_ref().and_then(|output| output["sandboxId"].as_str().map(str::to_owned));
+    let sandbox = page.sandbox.as_ref().map(|sandbox| {
+        let href = format!("/api/sandboxes/{sandbox}");
+        view! { <dt>"Sandbox"</dt><dd><a href=href title="Its state, ports and commands as JSON"><code>{sandbox.to_string()}</code></a></dd> }
+    });
     let batch = detail.batch.clone().map(|batch| {
         let same = ListQuery { batch: batch.clone(), ..ListQuery::default() };
         view! { <dt>"Batch"</dt><dd><a href=same.href()><code>{batch}</code></a></dd> }
@@ -249,7 +254,7 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
                 <dt>"Task"</dt>
                 <dd><a href=ListQuery { task: run.task.clone(), ..ListQuery::default() }.href()>{run.task.clone()}</a></dd>
                 {project}
-                {text("Sandbox", sandbox)}
+                {sandbox}
                 {to_run("Started by", &run.parent)}
                 {to_run("Root", &detail.root)}
                 {to_run("Replay of", &detail.replay_of)}

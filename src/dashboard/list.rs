@@ -27,6 +27,8 @@ pub struct ListPage {
     pub projects: Vec<(ProjectId, String)>,
     /// What the last action did.
     pub notice: Option<String>,
+    /// Why no run can start now.
+    pub trouble: Option<String>,
     /// Unix ms.
     pub now: u64,
 }
@@ -48,6 +50,7 @@ pub fn list_html(page: ListPage) -> String {
                 </nav>
             </div>
             {page.notice.clone().map(|notice| view! { <p class="notice" role="status"><span>{notice}</span></p> })}
+            {page.trouble.clone().map(|trouble| view! { <Trouble trouble /> })}
             {if in_errors {
                 view! { <Errors errors=page.errors now=page.now /> }.into_any()
             } else {
@@ -62,6 +65,22 @@ pub fn list_html(page: ListPage) -> String {
         }
         .into_any()
     })
+}
+
+/// Says why nothing starts, and that nothing need be done about the runs.
+#[component]
+fn Trouble(trouble: String) -> impl IntoView {
+    view! {
+        <div class="failure" role="alert">
+            <Mark name="alert" />
+            <div>
+                <p><strong>"Runs wait"</strong></p>
+                <pre class="failure-text">{trouble}</pre>
+                <p class="muted">"They start by themselves once it answers."</p>
+            </div>
+        </div>
+    }
+    .into_any()
 }
 
 /// How many there are of each kind; each is a link to them.

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, FromJson)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {
-    /// Waits for a version of the task that can run it. Not used by the embedded engine.
+    /// Waits for a version of the task that can run it. It cannot occur here: tasks are part of the server, so the version
+    /// that takes a run is the one that runs it, and a task that is gone after an upgrade ends its runs with that reason.
     PendingVersion,
     /// Waits for its `delay`, or for the backoff before its next attempt.
     Delayed,
     /// Ready, waits for a free worker or for its lane.
     Queued,
-    /// Taken by a worker, about to start. The embedded engine starts at once and does not record it.
+    /// Taken by a worker, about to start: an engine outside this process has handed it over, and it waits for a place
+    /// here. The embedded engine has no such moment; its runs are queued until they execute.
     Dequeued,
     /// An attempt is running.
     Executing,

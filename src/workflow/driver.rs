@@ -63,10 +63,9 @@ async fn start(
         }
     };
     let admitted = async {
-        if let Some(due) = run.due_at {
-            turnstile.due(due).await;
-        }
-        if run.summary.status != RunStatus::Delayed {
+        turnstile.due(run.due_at).await;
+        let waits_as = turnstile.waits_as();
+        if run.summary.status == waits_as {
             return turnstile.admit().await;
         }
         let mut admit = turnstile.admit();
@@ -74,7 +73,7 @@ async fn start(
             return pass;
         }
         // Its time has come, but it cannot start at once: from now on it waits for others, and people see that.
-        run.summary.status = RunStatus::Queued;
+        run.summary.status = waits_as;
         if let Err(error) = workflow.runs().update(run, None).await {
             tracing::warn!(run = %run.summary.id, %error, "a run's place in the queue was not recorded");
         }

@@ -1,206 +1,81 @@
-//! The engine inside this process: a task per open run that waits for its time, its lane and a free place.
+//! The engine inside this process: a run starts when its time has come and there is a place for it.
 //!
-//! Everything wakes by notification; nothing polls. Only runs without a parent take one of the common places, because
-//! a parent that waits for its children while it holds one could otherwise leave them none. Runs that work in a
-//! sandbox wait for no child, so all of them take a place of their sandbox.
+//! Everything wakes by notification; nothing polls.
 
-use super::attempt::Signals;
-use super::driver::drive;
 use super::engine::{Pass, Turnstile};
-use super::lanes::{Lanes, Ticket};
-use super::places::{Groups, Place, Places};
+use super::executor::{Entry, Executor};
 use super::{Clock, Engine, EngineHealth, Workflow, WorkflowOptions};
-use crate::domain::{ProjectId, RunId};
+use crate::domain::{RunId, RunStatus};
 use crate::store::RunRecord;
 use async_trait::async_trait;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// The embedded engine.
 pub(super) struct Embedded {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    clock: Arc<dyn Clock>,
-    places: Places,
-    sandboxes: Groups,
-    lanes: Lanes,
-    /// Every run that is here.
-    open: Mutex<HashMap<RunId, Open>>,
-    executing: AtomicUsize,
-    drivers: TaskTracker,
-    /// Cancelled when nothing more may start.
-    draining: CancellationToken,
-    /// Cancelled when what executes is cut off.
-    stop: CancellationToken,
-}
-
-/// How a run that is here is reached.
-struct Open {
-    cancel: CancellationToken,
-    /// When it was told to start instead.
-    moved: watch::Sender<Option<u64>>,
+    executor: Executor,
 }
 
 impl Embedded {
     /// An engine with the caps of these options.
     pub(super) fn new(clock: Arc<dyn Clock>, options: &WorkflowOptions) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                clock,
-                places: Places::new(options.parallel),
-                sandboxes: Groups::new(options.per_sandbox),
-                lanes: Lanes::default(),
-                open: Mutex::default(),
-                executing: AtomicUsize::new(0),
-                drivers: TaskTracker::new(),
-                draining: CancellationToken::new(),
-                stop: CancellationToken::new(),
-            }),
-        }
+        Self { executor: Executor::new(clock, options) }
     }
 }
 
 #[async_trait]
 impl Engine for Embedded {
-    fn enqueue(&self, mut run: RunRecord, workflow: Workflow) {
-        let inner = Arc::clone(&self.inner);
-        let (moved, new_time) = watch::channel(None);
-        let cancel = {
-            let mut open = inner.open();
-            let parent = run.summary.parent.as_ref().and_then(|parent| open.get(parent));
-            let cancel = parent.map_or_else(CancellationToken::new, |parent| parent.cancel.child_token());
-            open.insert(run.summary.id.clone(), Open { cancel: cancel.clone(), moved });
-            cancel
-        };
-        let mut wait = Wait::new(Arc::clone(&inner), &run, &workflow, new_time);
-        // A run that is due takes its place in the lane now, so that submitting decides the order.
-        if run.due_at.is_none_or(|at| at <= inner.clock.now_ms()) {
-            wait.enter_lane();
-        }
-        self.inner.drivers.spawn(async move {
-            let signals = Signals { cancel, stop: inner.stop.clone() };
-            drive(&workflow, &mut run, &signals, &inner.draining, &mut wait).await;
-            inner.open().remove(&run.summary.id);
-            workflow.forget(&run.summary.id);
-        });
+    fn enqueue(&self, run: RunRecord, workflow: Workflow) {
+        let clock = Arc::clone(self.executor.clock());
+        self.executor.drive(run, workflow, |_, entry, moved| Wait { clock, entry, moved });
     }
 
     fn cancel(&self, id: &RunId) -> bool {
-        let token = self.inner.open().get(id).map(|open| open.cancel.clone());
-        token.inspect(CancellationToken::cancel).is_some()
+        self.executor.cancel(id)
     }
 
     fn reschedule(&self, id: &RunId, due_at: u64) -> bool {
-        self.inner.open().get(id).map(|open| open.moved.send_replace(Some(due_at))).is_some()
+        self.executor.reschedule(id, due_at)
     }
 
     fn health(&self) -> EngineHealth {
-        EngineHealth {
-            open: self.inner.open().len(),
-            executing: self.inner.executing.load(Ordering::Relaxed),
-            stopping: self.inner.draining.is_cancelled(),
-        }
+        self.executor.health()
     }
 
     async fn shutdown(&self, grace: Duration) {
-        self.inner.draining.cancel();
-        self.inner.drivers.close();
-        if tokio::time::timeout(grace, self.inner.drivers.wait()).await.is_err() {
-            self.inner.stop.cancel();
-            self.inner.drivers.wait().await;
-        }
-    }
-}
-
-impl Inner {
-    fn open(&self) -> MutexGuard<'_, HashMap<RunId, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.executor.shutdown(grace).await;
     }
 }
 
 /// What one run waits for.
 struct Wait {
-    inner: Arc<Inner>,
-    /// Runs with a lower rank go first where runs wait for a place.
-    rank: i64,
-    lane: Option<String>,
-    /// Held until the run has ended, also between attempts: the next in the lane must not overtake.
-    ticket: Option<Ticket>,
-    sandbox: Option<Places>,
-    /// Whether it takes one of the common places.
-    on_top: bool,
+    clock: Arc<dyn Clock>,
+    entry: Entry,
     moved: watch::Receiver<Option<u64>>,
-}
-
-/// The places an execution takes, and that it executes.
-struct Executing {
-    inner: Arc<Inner>,
-    _sandbox: Option<Place>,
-    _common: Option<Place>,
-}
-
-impl Drop for Executing {
-    fn drop(&mut self) {
-        self.inner.executing.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Wait {
-    fn new(inner: Arc<Inner>, run: &RunRecord, workflow: &Workflow, moved: watch::Receiver<Option<u64>>) -> Self {
-        let in_sandbox = workflow.task(&run.summary.task).is_some_and(|task| task.in_sandbox());
-        let project = run.summary.project.as_ref().filter(|_| in_sandbox);
-        Self {
-            rank: run.summary.created_at.cast_signed().saturating_sub(i64::from(run.priority) * 1_000),
-            lane: run.lane.clone(),
-            ticket: None,
-            sandbox: project.map(|project| inner.sandboxes.of(ProjectId::as_str(project))),
-            on_top: run.summary.parent.is_none(),
-            moved,
-            inner,
-        }
-    }
-
-    fn enter_lane(&mut self) {
-        if let (Some(lane), None) = (&self.lane, &self.ticket) {
-            self.ticket = Some(self.inner.lanes.enter(lane));
-        }
-    }
 }
 
 #[async_trait]
 impl Turnstile for Wait {
-    async fn due(&mut self, at: u64) {
-        let mut at = at;
+    async fn due(&mut self, at: Option<u64>) {
+        let Some(mut at) = at else { return };
         loop {
             // What was said before is about an earlier wait.
             if self.moved.has_changed().unwrap_or(false) {
                 at = self.moved.borrow_and_update().unwrap_or(at);
             }
             tokio::select! {
-                () = self.inner.clock.sleep_until(at) => return,
+                () = self.clock.sleep_until(at) => return,
                 Ok(()) = self.moved.changed() => self.moved.mark_changed(),
             }
         }
     }
 
+    fn waits_as(&self) -> RunStatus {
+        RunStatus::Queued
+    }
+
     async fn admit(&mut self) -> Pass {
-        self.enter_lane();
-        if let Some(ticket) = &mut self.ticket {
-            ticket.ready().await;
-        }
-        let sandbox = match &self.sandbox {
-            Some(places) => Some(places.take(self.rank).await),
-            None => None,
-        };
-        let common = if self.on_top { Some(self.inner.places.take(self.rank).await) } else { None };
-        self.inner.executing.fetch_add(1, Ordering::Relaxed);
-        Box::new(Executing { inner: Arc::clone(&self.inner), _sandbox: sandbox, _common: common })
+        self.entry.admit().await
     }
 }

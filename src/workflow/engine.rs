@@ -5,7 +5,7 @@
 //! same with every engine.
 
 use super::Workflow;
-use crate::domain::RunId;
+use crate::domain::{RunId, RunStatus};
 use crate::store::RunRecord;
 use async_trait::async_trait;
 use std::any::Any;
@@ -34,19 +34,43 @@ pub trait Engine: Send + Sync {
 
 /// When and where the next execution of one run may begin.
 #[async_trait]
-pub(super) trait Turnstile: Send {
-    /// Waits for a moment (Unix ms), or for the one it was moved to since.
-    async fn due(&mut self, at: u64);
+pub(crate) trait Turnstile: Send {
+    /// Waits for the run's time: a moment (Unix ms) or the one it was moved to since, and the engine's word where the
+    /// engine is another process.
+    async fn due(&mut self, at: Option<u64>);
+
+    /// What a run is that waits for admission.
+    fn waits_as(&self) -> RunStatus;
 
     /// Waits until the run may execute. It may as long as the pass is held.
     async fn admit(&mut self) -> Pass;
 }
 
 /// What an execution holds on to: lanes, places.
-pub(super) type Pass = Box<dyn Any + Send>;
+pub(crate) type Pass = Box<dyn Any + Send>;
+
+/// Why an engine cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It is not part of this binary.
+    #[error(
+        "this server was built without Restate, which WORKFLOW_ENGINE=restate asks for. Build it with `make restate` or \
+         `cargo xtask build --restate`, or leave WORKFLOW_ENGINE out to use the engine inside the server."
+    )]
+    NotBuiltIn,
+    /// Restate could not call this server.
+    #[error("cannot listen for calls of Restate on the loopback address: {0}")]
+    Listen(std::io::Error),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The addresses it is reached at cannot be used.
+    #[error("the client for Restate cannot be made: {0}")]
+    Client(String),
+}
 
 /// How busy an engine is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineHealth {
     /// Runs it holds that have not ended.
     pub open: usize,
@@ -54,4 +78,6 @@ pub struct EngineHealth {
     pub executing: usize,
     /// Whether it is shutting down.
     pub stopping: bool,
+    /// Why no run can start now, if the engine is another process that cannot be reached.
+    pub trouble: Option<String>,
 }

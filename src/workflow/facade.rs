@@ -83,6 +83,16 @@ impl Workflow {
     /// The same with another clock.
     pub fn with_clock(store: &Store, options: WorkflowOptions, clock: Arc<dyn Clock>) -> Self {
         let engine = Arc::new(Embedded::new(Arc::clone(&clock), &options));
+        Self::with_engine(store, options, clock, engine)
+    }
+
+    /// The same with another engine.
+    pub fn with_engine(
+        store: &Store,
+        options: WorkflowOptions,
+        clock: Arc<dyn Clock>,
+        engine: Arc<dyn Engine>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 tasks: RwLock::default(),
@@ -359,7 +369,7 @@ impl Workflow {
             end(self, &mut run, RunStatus::SystemFailure, Err(error)).await?;
             return Ok(());
         };
-        if matches!(run.summary.status, RunStatus::Dequeued | RunStatus::Executing | RunStatus::Waiting) {
+        if matches!(run.summary.status, RunStatus::Executing | RunStatus::Waiting) {
             run.crashes += 1;
             if run.crashes > task.crash_limit() {
                 let message = format!("the server ended {} times while this run was executing", run.crashes);

@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// A wait for another run is shown, which takes two commits, only if it lasts.
+const SHOWN_AFTER: Duration = Duration::from_millis(200);
+
 impl TaskContext {
     /// Does a piece of work once: its result is recorded, and later executions of the run get the record. Names are
     /// unique in a run.
@@ -67,9 +70,14 @@ impl TaskContext {
         self.waiting(self.cancel.run_until_cancelled(clock.sleep_until(until))).await.ok_or(TaskError::Cancelled)
     }
 
-    /// Waits for the end of another run, as [`super::Workflow::wait`]; meanwhile this one is `WAITING`.
+    /// Waits for the end of another run, as [`super::Workflow::wait`]; meanwhile this one is `WAITING`, unless it is over
+    /// before anybody could have read that.
     pub async fn wait(&self, run: &RunId) -> Result<Value, ApiError> {
-        self.waiting(self.workflow.wait(run)).await
+        let mut end = std::pin::pin!(self.workflow.wait(run));
+        match tokio::time::timeout(SHOWN_AFTER, &mut end).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.waiting(end).await,
+        }
     }
 
     async fn waiting<T>(&self, what: impl Future<Output = T>) -> T {

@@ -1,6 +1,6 @@
 //! Where settings come from and which wins.
 
-use sandcastle::config::{Config, Overrides, Sources};
+use sandcastle::config::{Config, EngineConfig, Overrides, Sources};
 use std::path::Path;
 
 fn sources(env: &[(&str, &str)], toml: &str) -> Sources {
@@ -77,6 +77,34 @@ fn an_address_others_can_reach_needs_a_token() {
     assert!(refused(&[("SANDCASTLE_ACCESS_TOKEN", "short")], "").contains("too short"));
     let open = [("SANDCASTLE_ADDR", "0.0.0.0:3000"), ("SANDCASTLE_ACCESS_TOKEN", "long enough to use")];
     assert!(resolve(&open, "").server.access_token.is_some());
+}
+
+#[test]
+fn restate_is_asked_for_by_name_and_reached_only_on_this_machine() {
+    assert_eq!(resolve(&[], "").engine, EngineConfig::Embedded);
+    assert_eq!(resolve(&[("WORKFLOW_ENGINE", "embedded")], "").engine, EngineConfig::Embedded);
+    assert!(refused(&[("WORKFLOW_ENGINE", "temporal")], "").contains("there is no engine \"temporal\""));
+    let at = |ingress: &str| {
+        let env = [("WORKFLOW_ENGINE", "restate"), ("RESTATE_INGRESS_URL", ingress)];
+        match resolve(&env, "").engine {
+            EngineConfig::Restate(restate) => [restate.ingress.to_string(), restate.admin.to_string()],
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(at(""), ["http://127.0.0.1:8080", "http://127.0.0.1:9070"]);
+    assert_eq!(at("http://localhost:1/")[0], "http://localhost:1");
+    assert_eq!(at("http://[::1]:1")[0], "http://[::1]:1");
+    assert_eq!(at("unix:/run/restate/ingress.sock")[0], "unix:/run/restate/ingress.sock");
+    for elsewhere in
+        ["http://10.0.0.1:8080", "https://127.0.0.1", "http://127.0.0.1.example.com", "http://localhost:1@x"]
+    {
+        let env = [("WORKFLOW_ENGINE", "restate"), ("RESTATE_INGRESS_URL", elsewhere)];
+        let error = refused(&env, "");
+        assert!(
+            error.starts_with("RESTATE_INGRESS_URL") && error.contains("not an address on this machine"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

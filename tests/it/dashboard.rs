@@ -142,22 +142,37 @@ async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_watches_is_told_that_runs_changed() {
+async fn whoever_watches_is_told_that_runs_changed_also_what_was_missed() {
     let app = TestApp::start().await;
     let project = ProjectId::parse(app.project().await).unwrap();
-    let mut answer = app.get("/api/runs/events").send().await.unwrap();
-    let mut said = String::new();
-    let read = async {
-        while !said.contains("data: changed") {
-            let chunk = answer.chunk().await.unwrap().unwrap();
-            said.push_str(std::str::from_utf8(&chunk).unwrap());
-            if said == ": open\n\n" {
-                submit(&app, &project, "a", None).await;
+    let changed = "data: changed";
+    // What a stream says until it says this.
+    let until = async |last: &str, word: &str| {
+        let request = app.get("/api/runs/events");
+        let request = if last.is_empty() { request } else { request.header("last-event-id", last) };
+        let mut answer = request.send().await.unwrap();
+        let mut said = String::new();
+        let read = async {
+            while !said.contains(word) {
+                said.push_str(std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap());
+                if said == "id: 0\n\n" {
+                    submit(&app, &project, "a", None).await;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, read).await.unwrap();
+        said
     };
-    tokio::time::timeout(PATIENCE, read).await.unwrap();
-    drop(answer);
+    let said = until("", changed).await;
+    assert!(said.starts_with("id: 0\n\nid: "), "{said}");
+    // A page drawn before that run ended opens its stream only now.
+    let said = until("", "\n\n").await;
+    assert!(said.ends_with("data: changed\n\n"), "{said}");
+    // A stream that broke off and missed nothing, and one that missed something.
+    let seen = app.services().workflow.store().changed_at();
+    assert_eq!(until(&seen.to_string(), "\n\n").await, format!("id: {seen}\n\n"));
+    submit(&app, &project, "b", None).await;
+    assert!(until(&seen.to_string(), "\n\n").await.ends_with("data: changed\n\n"));
     app.stop().await;
 }
 

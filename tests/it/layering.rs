@@ -33,7 +33,7 @@ fn mentions(folder: &str, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn nothing_below_the_edges_knows_leptos_or_axum() {
-    for folder in ["domain", "store", "sandbox", "workflow", "tools", "agent", "llm", "config", "otlp"] {
+    for folder in ["domain", "store", "sandbox", "workflow", "tools", "agent", "llm", "config", "otlp", "restate"] {
         let found = mentions(folder, &["leptos::", "axum::", "use leptos", "use axum", "leptos_axum"]);
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
@@ -41,7 +41,7 @@ fn nothing_below_the_edges_knows_leptos_or_axum() {
 
 #[test]
 fn each_folder_uses_only_those_below_it() {
-    let above: [(&str, &[&str]); 11] = [
+    let above: [(&str, &[&str]); 12] = [
         (
             "domain",
             &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "tokio", "sqlx"],
@@ -50,6 +50,7 @@ fn each_folder_uses_only_those_below_it() {
         ("store", &["crate::sandbox", "crate::workflow", "crate::agent", "crate::tools", "crate::llm"]),
         ("sandbox", &["crate::workflow", "crate::agent", "crate::tools", "crate::llm"]),
         ("workflow", &["crate::agent", "crate::tools", "crate::llm"]),
+        ("restate", &["crate::sandbox", "crate::agent", "crate::tools", "crate::llm", "crate::ui", "crate::dashboard"]),
         ("tools", &["crate::agent", "crate::llm::openai", "crate::llm::demo", "crate::sandbox::Service"]),
         ("llm", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent"]),
         ("agent", &["crate::sandbox::Service"]),

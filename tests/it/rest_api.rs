@@ -3,6 +3,7 @@
 use crate::support::{TestApp, answer};
 use reqwest::{Method, StatusCode};
 use sandcastle::sandbox::CommandSpec;
+use sandcastle::workflow::RunRequest;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
@@ -159,11 +160,32 @@ async fn files_commands_and_their_output_are_read_by_the_sandbox_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_figures_are_served() {
     let app = TestApp::start().await;
-    app.project().await;
+    let project = app.project().await;
+    let run = RunRequest {
+        task: "readFile".to_owned(),
+        title: "a file that is not there".to_owned(),
+        payload: json!({"project": project, "path": "none"}),
+        ..RunRequest::default()
+    };
+    let run = app.services().workflow.submit(run).await.unwrap();
+    let _failed = app.services().workflow.wait(&run).await;
     assert_eq!(app.get("/healthz").send().await.unwrap().text().await.unwrap(), "ok\n");
     assert_eq!(app.get("/readyz").send().await.unwrap().status(), StatusCode::OK);
     let metrics = app.get("/metrics").send().await.unwrap().text().await.unwrap();
-    for line in ["sandcastle_projects 1", "sandcastle_sandboxes_live 0", "sandcastle_event_streams 0"] {
+    let status = app.services().workflow.get(&run).await.unwrap().summary.status.as_str();
+    for line in [
+        "sandcastle_projects 1",
+        "sandcastle_sandboxes_live 0",
+        "sandcastle_event_streams 0",
+        "sandcastle_runs_open 0",
+        "sandcastle_runs_executing 0",
+        "sandcastle_engine_reachable 1",
+        &format!("sandcastle_runs{{task=\"readFile\",status=\"{status}\"}} 1"),
+        &format!("sandcastle_runs_ended_total{{task=\"readFile\",status=\"{status}\"}} 1"),
+        "sandcastle_run_queue_seconds_count{task=\"readFile\"} 1",
+        "sandcastle_run_duration_seconds_bucket{task=\"readFile\",le=\"+Inf\"} 1",
+        "# TYPE sandcastle_run_duration_seconds histogram",
+    ] {
         assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
     }
     assert!(metrics.contains("process_resident_memory_bytes "));

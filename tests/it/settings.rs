@@ -148,6 +148,10 @@ async fn commands_find_a_projects_secrets_and_the_disk_does_not_tell_them() {
 async fn an_archive_becomes_a_project_with_a_checkpoint_and_what_is_none_is_refused() {
     let app = TestApp::start().await;
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    // More than any other request may carry.
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("shop-main/photo.raw", stored).unwrap();
+    zip.write_all(&vec![7; 3 << 20]).unwrap();
     zip.start_file("shop-main/index.html", zip::write::SimpleFileOptions::default()).unwrap();
     zip.write_all(b"<h1>Shop</h1>").unwrap();
     let archive = zip.finish().unwrap().into_inner();

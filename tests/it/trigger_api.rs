@@ -137,10 +137,23 @@ async fn a_run_and_its_sandbox_outlive_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payload_of_almost_three_mib_is_taken_also_where_its_text_needs_escaping() {
+    let app = TestApp::start().await;
+    let (_, key) = key(&app).await;
+    // Not a field of the task, which ignores it.
+    let payload = json!({"timeout": 1_000, "note": "\"".repeat((3 << 19) - 100)}).to_string();
+    assert!(payload.len() < 3 << 20 && json!(payload).to_string().len() > 4 << 20);
+    let later = json!({"payload": payload, "options": {"payloadType": "application/json", "delay": "1h"}});
+    let (status, answer) = trigger(&app, &key, "create-sandbox", &later).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_refused_before_a_run_is_made() {
     let app = TestApp::start().await;
     let (_, key) = key(&app).await;
-    let long = "x".repeat(3 << 20);
+    let (long, longer) = ("x".repeat(3 << 20), "x".repeat(8 << 20));
     for (task, body, status, words) in [
         ("create-sandbox", json!({"payload": "{"}), StatusCode::BAD_REQUEST, "not JSON"),
         ("create-sandbox", json!({"payload": {"timeout": "long"}}), StatusCode::UNPROCESSABLE_ENTITY, "does not fit"),
@@ -157,7 +170,8 @@ async fn what_cannot_be_done_is_refused_before_a_run_is_made() {
             StatusCode::BAD_REQUEST,
             "maxAttempts",
         ),
-        ("write-files", json!({"payload": {"files": [long]}}), StatusCode::PAYLOAD_TOO_LARGE, "larger than"),
+        ("write-files", json!({"payload": {"files": [long]}}), StatusCode::PAYLOAD_TOO_LARGE, "at most 3145728 bytes"),
+        ("write-files", json!({"payload": {"files": [longer]}}), StatusCode::PAYLOAD_TOO_LARGE, "larger than 7 MiB"),
     ] {
         let (got, answer) = trigger(&app, &key, task, &body).await;
         assert_eq!(got, status, "{answer}");

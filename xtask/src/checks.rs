@@ -9,7 +9,7 @@ use anyhow::{Error, Result};
 
 use crate::process::{cargo, run};
 use crate::project::{INIT, Mode, NAME, Project, WASM_TARGET};
-use crate::{build, end2end, prerequisites};
+use crate::{build, end2end, prerequisites, restate};
 
 /// Formatting and lints of all crates, for the server and for the browser.
 pub fn lint(project: &Project) -> Result<ExitCode> {
@@ -26,9 +26,17 @@ pub fn test(project: &Project) -> Result<ExitCode> {
     lint_steps(project, &mut report);
     // The integration tests start real sandboxes, so the init must be where a debug server finds it.
     report.step("sandbox init", || build::init(project, Mode::Dev));
+    let restate = restate::install(project);
     report.step("unit and integration tests", || {
-        run(cargo(&project.root).args(["test", "--package", NAME, "--features", "ssr"]))
+        let mut cargo = cargo(&project.root);
+        if let Ok(server) = &restate {
+            cargo.env("SANDCASTLE_RESTATE_SERVER", server);
+        }
+        run(cargo.args(["test", "--package", NAME, "--features", "restate"]))
     });
+    if let Err(error) = restate {
+        report.skip("the engine's promises under Restate", format!("{error:#}"));
+    }
     report.step("tests of init and xtask", || {
         run(cargo(&project.root).args(["test", "--package", INIT]))?;
         run(cargo(&project.root).args(["test", "--profile", "xtask", "--package", "xtask"]))
@@ -37,7 +45,7 @@ pub fn test(project: &Project) -> Result<ExitCode> {
     if built {
         report.step("end-to-end tests", || end2end::run(project));
     } else {
-        report.skip("end-to-end tests", "there is no release build");
+        report.skip("end-to-end tests", "there is no release build".to_owned());
     }
     Ok(report.close())
 }
@@ -49,7 +57,7 @@ pub fn fuzz(project: &Project) -> Result<ExitCode> {
     let mut report = Report::default();
     report.step("made-up input", || {
         let mut cargo = cargo(&project.root);
-        cargo.args(["test", "--package", NAME, "--features", "ssr", "--lib", "--", "fuzz::"]);
+        cargo.args(["test", "--package", NAME, "--features", "restate", "--lib", "--", "fuzz::"]);
         run(cargo.env("PROPTEST_CASES", std::env::var("PROPTEST_CASES").as_deref().unwrap_or(CASES)))
     });
     Ok(report.close())
@@ -59,7 +67,9 @@ fn lint_steps(project: &Project, report: &mut Report) {
     const DENY: [&str; 3] = ["--", "-D", "warnings"];
     report.step("formatting", || run(cargo(&project.root).args(["fmt", "--all", "--check"])));
     report.step("lints, server", || {
-        run(cargo(&project.root).args(["clippy", "--package", NAME, "--all-targets", "--features", "ssr"]).args(DENY))
+        run(cargo(&project.root)
+            .args(["clippy", "--package", NAME, "--all-targets", "--features", "restate"])
+            .args(DENY))
     });
     report.step("lints, browser", || {
         let mut cargo = cargo(&project.root);
@@ -87,7 +97,7 @@ struct Line {
 enum Outcome {
     Passed,
     Failed(Error),
-    Skipped(&'static str),
+    Skipped(String),
 }
 
 impl Report {
@@ -101,7 +111,7 @@ impl Report {
         passed
     }
 
-    fn skip(&mut self, name: &'static str, reason: &'static str) {
+    fn skip(&mut self, name: &'static str, reason: String) {
         self.0.push(Line { name, took: Duration::ZERO, outcome: Outcome::Skipped(reason) });
     }
 

@@ -12,15 +12,20 @@ mod end2end;
 mod prerequisites;
 mod process;
 mod project;
+mod restate;
 mod serve;
 
 use anyhow::{Result, bail};
+use build::Engines;
 use project::{Mode, Project};
 
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  build [--release | --dev]     build browser files, server and sandbox init (default: --release)
+  build [--release | --dev] [--restate]
+                                build browser files, server and sandbox init (default: --release); with the Restate
+                                engine in the server if asked for
+  restate [-- SERVER ARGUMENTS] the same, then run a Restate server (from npm, into .tools) and the server over it
   serve [-- SERVER ARGUMENTS]   build for release, then run the server
   dev [CARGO LEPTOS ARGUMENTS]  cargo leptos watch, installed into .tools on first use
   lint                          formatting and lints of everything
@@ -45,9 +50,11 @@ fn run(args: Vec<String>) -> Result<std::process::ExitCode> {
     match command {
         "build" => {
             prerequisites::require(&project)?;
-            build::run(&project, mode(rest)?)?;
+            let (mode, engines) = build_options(rest)?;
+            build::run_with(&project, mode, engines)?;
         }
         "serve" => return serve::run(&project, rest),
+        "restate" => return restate::serve(&project, rest),
         "bench" => bench::run(&project)?,
         "dev" => return dev::exec(&project, rest),
         "lint" => return checks::lint(&project),
@@ -60,10 +67,15 @@ fn run(args: Vec<String>) -> Result<std::process::ExitCode> {
     Ok(std::process::ExitCode::SUCCESS)
 }
 
-fn mode(args: &[String]) -> Result<Mode> {
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] | ["--release"] => Ok(Mode::Release),
-        ["--dev"] => Ok(Mode::Dev),
-        _ => bail!("'build' takes --release or --dev"),
+fn build_options(args: &[String]) -> Result<(Mode, Engines)> {
+    let (mut mode, mut engines) = (Mode::Release, Engines::Embedded);
+    for arg in args {
+        match arg.as_str() {
+            "--release" => mode = Mode::Release,
+            "--dev" => mode = Mode::Dev,
+            "--restate" => engines = Engines::AlsoRestate,
+            _ => bail!("'build' takes --release or --dev, and --restate"),
+        }
     }
+    Ok((mode, engines))
 }

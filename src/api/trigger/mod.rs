@@ -17,11 +17,17 @@ mod tokens;
 mod wire;
 
 use super::AppState;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post, put};
+
+/// The longest payload of a run, in bytes; the original's.
+const PAYLOAD_LIMIT: usize = 3 << 20;
+/// The largest body accepted, in bytes: a payload travels as text within JSON, which can double it.
+pub(super) const BODY_LIMIT: usize = 2 * PAYLOAD_LIMIT + (1 << 20);
 
 /// The routes. They are documented by Trigger.dev, not in `openapi.json`.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
-    vec![
+    let routes: [(&'static str, MethodRouter<AppState>); 21] = [
         ("/api/v1/tasks/{task}/trigger", post(tasks::trigger)),
         ("/api/v1/runs", get(runs::list)),
         ("/api/v3/runs/{run}", get(runs::retrieve)),
@@ -43,7 +49,9 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/realtime/v1/runs/{run}", get(realtime::run)),
         ("/realtime/v1/batches/{batch}", get(realtime::batch)),
         ("/realtime/v1/streams/{run}/{stream}", get(streams::read)),
-    ]
+    ];
+    let limit = DefaultBodyLimit::max(BODY_LIMIT);
+    routes.into_iter().map(|(path, methods)| (path, methods.layer(limit))).collect()
 }
 
 /// Whether a path is of this API, which asks for its own keys instead of the server's access token.

@@ -1,7 +1,9 @@
 //! What a trigger says besides the payload, and how payloads are wrapped.
 
+use super::PAYLOAD_LIMIT;
 use super::error::Refusal;
 use crate::domain::parse_rfc3339;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -131,6 +133,14 @@ impl TriggerBody {
 /// A payload without its wrapping. superjson puts the plain value into `json`; what it says beside it about dates and
 /// sets means nothing to the tasks here.
 pub(super) fn payload_of(payload: &Value, kind: Option<&str>) -> Result<Value, Refusal> {
+    let bytes = match payload {
+        Value::String(text) => text.len(),
+        other => other.to_string().len(),
+    };
+    if bytes > PAYLOAD_LIMIT {
+        let message = format!("The payload is {bytes} bytes long; at most {PAYLOAD_LIMIT} bytes are allowed.");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
     match payload {
         Value::String(text) => unwrap(text, kind.unwrap_or("application/json")),
         other => Ok(other.clone()),
@@ -177,7 +187,7 @@ pub(super) fn tags_of(tags: &Value) -> Result<Vec<String>, Refusal> {
     let (most, longest) = TAGS_MAX;
     if tags.len() > most || tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > longest) {
         return Err(Refusal::new(
-            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::UNPROCESSABLE_ENTITY,
             format!("A run has at most {most} tags of 1 to {longest} characters."),
         ));
     }

@@ -17,11 +17,12 @@ pub use self::record::{AttemptChange, RunLabels, RunRecord};
 
 use self::writes::{Change, Insert, Show, Update};
 use super::loaded::Rider;
-use super::{Db, EventLog, StoreError};
+use super::{Db, EventLog, StoreError, now_ms};
 use crate::domain::{Attempt, EventBody, RunId, RunLog, RunSummary, Step};
 use serde_json::Value;
 use sqlx::Row as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
 
 /// Changes kept for a watcher that is slow; one that misses some is told so and looks again.
@@ -36,6 +37,8 @@ pub struct RunStore {
     db: Arc<Db>,
     events: EventLog,
     changes: broadcast::Sender<RunChange>,
+    /// When a run last changed (Unix ms).
+    changed_at: Arc<AtomicU64>,
 }
 
 /// A run below another, with what its timeline needs.
@@ -58,7 +61,7 @@ pub struct RunChange {
 
 impl RunStore {
     pub(super) fn new(db: Arc<Db>, events: EventLog) -> Self {
-        Self { db, events, changes: broadcast::Sender::new(CHANGES_KEPT) }
+        Self { db, events, changes: broadcast::Sender::new(CHANGES_KEPT), changed_at: Arc::default() }
     }
 
     /// Every change of every run from now on: its state, steps and log lines.
@@ -71,7 +74,13 @@ impl RunStore {
         Batches::new(Arc::clone(&self.db))
     }
 
+    /// When a run last changed in this process (Unix ms); 0 if none did.
+    pub fn changed_at(&self) -> u64 {
+        self.changed_at.load(Ordering::Relaxed)
+    }
+
     pub(super) fn changed(&self, run: &RunId) {
+        self.changed_at.store(now_ms(), Ordering::Relaxed);
         // Without a watcher nobody is told.
         self.changes.send(RunChange { run: run.clone() }).ok();
     }

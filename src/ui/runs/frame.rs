@@ -83,7 +83,14 @@ fn watch(content: RwSignal<String>) {
         spawn_local(async move {
             // Old markup is better than an error over it.
             if let Ok(html) = runs_part(here).await {
+                // The line a person has reached by keys is reached again in the new markup.
+                let at = document().active_element().and_then(|element| element.get_attribute("href"));
                 content.set(html);
+                if let Some(at) = at {
+                    request_animation_frame(move || {
+                        browser::move_focus(&format!("main a[href='{at}']"), 0);
+                    });
+                }
             }
         });
     });

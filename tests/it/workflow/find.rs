@@ -52,6 +52,10 @@ async fn filters_work_alone_and_together_and_pages_go_both_ways() {
         ..any()
     };
     assert_eq!(numbers(narrow).await, [4, 0]);
+    let words = async |text: &str| numbers(RunFilter { text: Some(text.to_owned()), ..any() }).await;
+    assert_eq!(words("Number 1").await, [11, 10, 1]);
+    // Signs of the pattern are letters like any other.
+    assert_eq!((words("%").await, words("number_1").await), (Vec::new(), Vec::new()));
     let middle = RunFilter { before: Some(ids[8].clone()), limit: Some(2), ..any() };
     assert_eq!(numbers(middle).await, [7, 6]);
     let back = RunFilter { after: Some(ids[7].clone()), limit: Some(2), tasks: probe(), ..any() };

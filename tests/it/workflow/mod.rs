@@ -3,8 +3,11 @@
 
 mod admission;
 mod cancel;
+mod conformance;
 mod crash;
+mod engines;
 mod find;
+mod outage;
 mod restart;
 mod steps;
 mod support;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::project::{Mode, NAME, Project};
-use crate::{build, end2end, prerequisites, process};
+use crate::{build, end2end, prerequisites, process, restate};
 use http::Client;
 use server::Server;
 use table::{Samples, Table};
@@ -156,8 +156,12 @@ fn assets(project: &Project) -> Result<u64> {
 /// Sandboxes, the task engine and the agent, from inside the process they are part of.
 fn in_process(project: &Project, table: &mut Table) -> Result<()> {
     for bench in ["sandbox", "workflow", "agent"] {
+        // Only the task engine has figures under Restate, and only it is built with it.
+        let restate = if bench == "workflow" { restate::install(project).ok() } else { None };
+        let features = if restate.is_some() { "restate" } else { "ssr" };
         let mut cargo = process::cargo(&project.root);
-        cargo.args(["bench", "--quiet", "--package", NAME, "--features", "ssr", "--bench", bench]);
+        cargo.args(["bench", "--quiet", "--package", NAME, "--features", features, "--bench", bench]);
+        cargo.envs(restate.map(|server| ("SANDCASTLE_RESTATE_SERVER", server)));
         cargo.env("SANDCASTLE_INIT", project.bin_dir(Mode::Release).join(crate::project::INIT));
         figures(&process::output(&mut cargo)?.stdout, table)?;
     }

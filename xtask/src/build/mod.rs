@@ -22,11 +22,25 @@ pub use tools::install_in as install_npm;
 use crate::process::{cargo, run as run_process};
 use crate::project::{Mode, NAME, Project};
 
+/// Which engines the server has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Engines {
+    /// The one inside it.
+    Embedded,
+    /// The one over a Restate server too, which takes a minute more to compile.
+    AlsoRestate,
+}
+
 /// Builds everything for `mode`.
 pub fn run(project: &Project, mode: Mode) -> Result<()> {
+    run_with(project, mode, Engines::Embedded)
+}
+
+/// The same with these engines.
+pub fn run_with(project: &Project, mode: Mode, engines: Engines) -> Result<()> {
     let started = Instant::now();
     thread::scope(|scope| {
-        let server = scope.spawn(|| build_server(project, mode));
+        let server = scope.spawn(|| build_server(project, mode, engines));
         let init = scope.spawn(|| init::build(project, mode));
         let browser = scope.spawn(|| {
             let tools = scope.spawn(|| tools::install(project));
@@ -43,9 +57,10 @@ pub fn run(project: &Project, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-fn build_server(project: &Project, mode: Mode) -> Result<()> {
+fn build_server(project: &Project, mode: Mode, engines: Engines) -> Result<()> {
+    let features = if engines == Engines::AlsoRestate { "restate" } else { "ssr" };
     let mut cargo = cargo(&project.root);
-    cargo.args(["build", "--package", NAME, "--bin", NAME, "--no-default-features", "--features", "ssr"]);
+    cargo.args(["build", "--package", NAME, "--bin", NAME, "--no-default-features", "--features", features]);
     if mode == Mode::Release {
         cargo.arg("--release");
     }
