@@ -155,7 +155,7 @@ fn assets(project: &Project) -> Result<u64> {
 
 /// Sandboxes, the task engine and the agent, from inside the process they are part of.
 fn in_process(project: &Project, table: &mut Table) -> Result<()> {
-    for bench in ["sandbox", "workflow", "agent"] {
+    for bench in ["sandbox", "e2b", "workflow", "agent"] {
         let mut cargo = process::cargo(&project.root);
         cargo.args(["bench", "--quiet", "--package", NAME, "--features", "ssr", "--bench", bench]);
         cargo.env("SANDCASTLE_INIT", project.bin_dir(Mode::Release).join(crate::project::INIT));
