@@ -10,7 +10,7 @@ pub struct Usage {
     pub memory: u64,
     /// Processes and threads, without init.
     pub processes: u64,
-    /// CPU time of live processes and of those they reaped.
+    /// CPU time of all that ran, init's own included.
     pub cpu_ms: u64,
     /// Name of the program with the most memory; empty if nothing runs.
     pub largest: Vec<u8>,
@@ -26,20 +26,26 @@ struct Process {
     ticks: u64,
 }
 
-/// What all processes but init use.
+/// What all processes but init use, and the time they took.
 pub fn measure() -> Usage {
     // SAFETY: plain numbers.
     let hertz = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     let hertz = u64::try_from(hertz).unwrap_or(100).max(1);
     let mut usage = Usage::default();
     let mut largest = (0, 0);
-    for process in processes().filter(|process| process.pid != 1) {
+    let mut ticks = 0;
+    for process in processes() {
+        ticks += process.ticks;
+        // Of init only the time counts: that of every command that has ended is there.
+        if process.pid == 1 {
+            continue;
+        }
         let memory = memory(process.pid);
         usage.processes += process.threads;
-        usage.cpu_ms += process.ticks * 1000 / hertz;
         usage.memory += memory;
         largest = largest.max((memory, process.pid));
     }
+    usage.cpu_ms = ticks * 1000 / hertz;
     usage.largest = program(largest.1).unwrap_or_default();
     usage
 }

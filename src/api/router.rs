@@ -78,6 +78,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/p/{project}/faults", get(plain::faults).post(plain::again)),
         ("/p/{project}/settings", get(plain::settings).post(plain::change_project)),
         ("/settings", get(pages::settings)),
+        ("/settings/keys", get(plain::keys).post(plain::change_keys)),
         ("/settings/models", get(plain::models).post(plain::change_models)),
         ("/theme", post(pages::choose_theme)),
         ("/login", get(pages::login).post(pages::sign_in)),

@@ -109,4 +109,12 @@ impl NetworkPolicy {
         }
         self
     }
+
+    /// The same with one rule less, of whichever kind.
+    pub fn without(mut self, rule: &str) -> Self {
+        for rules in [&mut self.allow, &mut self.deny] {
+            rules.retain(|known| known != rule);
+        }
+        self
+    }
 }

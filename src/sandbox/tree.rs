@@ -38,6 +38,12 @@ pub trait Tree: Send + Sync {
     /// Tells what happens below a directory from now on; dropping the receiver ends it.
     async fn watch(&self, path: &str, recursive: bool) -> io::Result<mpsc::Receiver<TreeEvent>>;
 
+    /// Bytes that may still be written below the workspace: what the disk limit and the host's free space leave, measured
+    /// now. A provider without limits of its own has no end.
+    async fn room(&self) -> io::Result<u64> {
+        Ok(u64::MAX >> 1)
+    }
+
     /// Bytes used and in total on the file system of the workspace.
     async fn space(&self) -> io::Result<(u64, u64)>;
 }

@@ -68,7 +68,7 @@ impl Inside {
 }
 
 /// An upstream that takes `CONNECT` and then answers one HTTP request with what it was asked.
-async fn upstream() -> UpstreamProxy {
+pub async fn upstream() -> UpstreamProxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = UpstreamProxy::parse(&listener.local_addr().unwrap().to_string(), "").unwrap();
     tokio::spawn(async move {

@@ -216,3 +216,24 @@ async fn a_blank_page_is_found_before_the_agent_says_it_is_done() {
     assert!(requests[2]["messages"].to_string().contains("The page is not blank"));
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_rule_is_added_and_removed_on_the_projects_page() {
+    // Only the real provider holds rules.
+    let app = TestApp::start_for_real().await;
+    let (_, made) = answer(app.post("/api/projects", &json!({"name": "ruled"}))).await;
+    let id = made["id"].as_str().unwrap();
+    let (page, api) = (format!("/p/{id}/settings"), format!("/api/projects/{id}/network"));
+    let rules = async || answer(app.get(&api)).await.1["policy"]["allow"].clone();
+    for rule in ["db.example.com:5432", "*.example.org"] {
+        assert_eq!(form(&app, &page, &[("set", "rule_on"), ("value", rule)]).await, StatusCode::SEE_OTHER);
+    }
+    assert_eq!(rules().await, json!(["db.example.com:5432", "*.example.org"]));
+    let html = app.get(&page).send().await.unwrap().text().await.unwrap();
+    assert!(html.contains("aria-label=\"Remove db.example.com:5432\""), "{html}");
+    let remove = [("set", "rule_off"), ("value", "db.example.com:5432")];
+    assert_eq!(form(&app, &page, &remove).await, StatusCode::SEE_OTHER);
+    assert_eq!(rules().await, json!(["*.example.org"]));
+    assert_eq!(form(&app, &page, &[("set", "rule_on"), ("value", "no name")]).await, StatusCode::BAD_REQUEST);
+    app.stop().await;
+}

@@ -32,12 +32,21 @@ impl TestApp {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), change).await
     }
 
+    /// Starts one over real sandboxes.
+    pub async fn start_for_real() -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let app = App::start(config(&dir)).await.unwrap();
+        Self::around(app, dir)
+    }
+
     async fn start_in(dir: Arc<TempDir>, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::defaults(dir.path().join("data"));
-        config.server.addr = ([127, 0, 0, 1], 0).into();
-        config.server.site_root = dir.path().join("site");
+        let mut config = config(&dir);
         change(&mut config);
         let app = App::start_over(config, Arc::new(HostProvider::default())).await.unwrap();
+        Self::around(app, dir)
+    }
+
+    fn around(app: App, dir: Arc<TempDir>) -> Self {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { app, dir, http }
@@ -96,6 +105,14 @@ impl TestApp {
     pub async fn events(&self, project: &str, query: &str) -> Events {
         Events::new(self.get(&format!("/api/projects/{project}/events{query}")).send().await.unwrap())
     }
+}
+
+/// Default settings, over this folder and on a free port.
+pub fn config(dir: &TempDir) -> Config {
+    let mut config = Config::defaults(dir.path().join("data"));
+    config.server.addr = ([127, 0, 0, 1], 0).into();
+    config.server.site_root = dir.path().join("site");
+    config
 }
 
 /// Sends and reads status and JSON body (null for an empty one).

@@ -1,9 +1,9 @@
-//! A project's settings: budget, auto-fix, secrets.
+//! A project's settings: budget, auto-fix, secrets, network rules.
 
 use super::{Plain, answer, bench, done, escape, fields};
 use crate::api::AppState;
 use crate::api::error::{Failure, Path};
-use crate::domain::{ApiError, EventBody, ProjectId, Usage};
+use crate::domain::{ApiError, EventBody, NetworkPolicy, ProjectId, Usage};
 use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
@@ -59,10 +59,34 @@ pub async fn settings(
              autocomplete=\"off\" spellcheck=\"false\" placeholder=\"API_TOKEN\"></label><label>Value<input class=\"input\" type=\"password\" name=\"value\" required \
              autocomplete=\"new-password\"></label><button class=\"button\">Add or replace</button></form></section>"
         );
+        network(&form, &state.network.policy, &mut body);
         Ok(Plain { title: "Project settings", back: (bench(&project), "Back to the project"), body })
     };
     let page: Result<Plain<'_>, Failure> = page.await;
     answer(&app, &headers, page)
+}
+
+/// What the sandbox may reach, with each rule's own button.
+fn network(form: &str, policy: &NetworkPolicy, out: &mut String) {
+    out.push_str(
+        "<section id=\"network\"><h2>Network</h2><p class=\"muted\">Rules about what the sandbox may reach; those that allow win. \
+         The mode for everything else is chosen under Logs, Network.</p>",
+    );
+    let allowed = policy.allow.iter().map(|rule| ("Allowed", rule));
+    for (kind, rule) in allowed.chain(policy.deny.iter().map(|rule| ("Denied", rule))) {
+        let rule = escape(rule);
+        let _ = write!(
+            out,
+            "{form}<input type=\"hidden\" name=\"set\" value=\"rule_off\"><input type=\"hidden\" name=\"value\" value=\"{rule}\">\
+             <span>{kind} <code>{rule}</code></span><button class=\"button small\" aria-label=\"Remove {rule}\">Remove</button></form>"
+        );
+    }
+    let _ = write!(
+        out,
+        "{form}<input type=\"hidden\" name=\"set\" value=\"rule_on\"><label>A name, address or network, with a port where it is \
+         another than 80 and 443<input class=\"input\" name=\"value\" required autocomplete=\"off\" spellcheck=\"false\" \
+         placeholder=\"db.example.com:5432\"></label><button class=\"button\">Allow</button></form></section>"
+    );
 }
 
 /// The forms.
@@ -92,6 +116,13 @@ pub async fn change(
                 events.append(&project, vec![EventBody::AutoFixSet { on: value == "on" }]).await?;
             }
             "secret" => services.set_secret(&project, &name, &value).await?,
+            "rule_on" | "rule_off" => {
+                let policy = services.sandbox.network(&project).await?.policy;
+                let rule = value.trim();
+                let policy = if set == "rule_on" { policy.allowing(rule) } else { policy.without(rule) };
+                services.sandbox.set_network_policy(&project, policy).await?;
+                return Ok(format!("/p/{project}/settings#network"));
+            }
             "forget" => services.store.secrets().remove(&project, &name).await?,
             _ => return Err(ApiError::invalid("There is no such setting.").into()),
         }

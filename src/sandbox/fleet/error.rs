@@ -12,6 +12,9 @@ pub enum FleetError {
     /// No such image.
     #[error("template '{0}' not found")]
     NoImage(String),
+    /// No such build, or not known any more.
+    #[error("build '{0}' not found; a build that is under way ends with the server")]
+    NoBuild(String),
     /// It is paused and nothing may wake it.
     #[error("the sandbox is paused")]
     Paused,

@@ -26,7 +26,9 @@ impl Fleet {
             tags: vec!["default".to_owned()],
             created_at: now_ms(),
             envs: record.envs,
+            workdir: record.workdir,
             start_command: record.start_command,
+            ready_command: record.ready_command,
         };
         self.copy_still(sandbox, std::slice::from_ref(&image.id)).await?;
         self.keep_image(image.clone()).await?;
@@ -72,32 +74,46 @@ impl Fleet {
         if name == BASE {
             return Ok(None);
         }
-        let fits = |image: &Image| image.id.as_str() == name || image.names.iter().any(|own| own == name);
+        let fits = |image: &Image| image.public_id().as_str() == name || image.names.iter().any(|own| own == name);
         let newest_first = self.images(owner);
         let tagged = newest_first.iter().find(|image| fits(image) && image.tags.iter().any(|own| own == tag));
         let shown = || FleetError::NoImage(named.chars().filter(|c| !c.is_control()).take(80).collect());
         tagged.cloned().map(Some).ok_or_else(shown)
     }
 
-    /// Deletes an image. Sandboxes made from it have copies of their own.
+    /// Deletes a snapshot, or a template with all its builds. Sandboxes made from it have copies of their own.
     pub async fn delete_image(&self, owner: &str, named: &str) -> Result<(), FleetError> {
-        let Some(image) = self.image_for(owner, named)? else {
-            return Err(FleetError::Invalid("the base template belongs to the server".to_owned()));
-        };
-        lock(&self.inner.images).remove(&image.id);
-        self.inner.store.fleet().delete(FleetTable::Images, image.id.as_str()).await?;
-        self.inner.remove_files(&image.id).await;
+        if let Ok(template) = self.template(owner, named) {
+            return self.delete_template(&template.id).await;
+        }
+        match self.image_for(owner, named)? {
+            Some(Image { kind: ImageKind::Template { template, .. }, .. }) => self.delete_template(&template).await,
+            Some(image) => self.remove_image(&image.id).await,
+            None => Err(FleetError::Invalid("the base template belongs to the server".to_owned())),
+        }
+    }
+
+    pub(super) async fn remove_image(&self, id: &SandboxId) -> Result<(), FleetError> {
+        lock(&self.inner.images).remove(id);
+        self.inner.store.fleet().delete(FleetTable::Images, id.as_str()).await?;
+        self.inner.remove_files(id).await;
         Ok(())
     }
 
     /// Keeps an image whose files are in place.
     pub async fn keep_image(&self, image: Image) -> Result<(), FleetError> {
-        let fleet = self.inner.store.fleet();
-        let saved = fleet.put(FleetTable::Images, image.id.as_str(), &image.owner, image.created_at, &image).await;
-        if let Err(error) = saved {
-            self.inner.remove_files(&image.id).await;
-            return Err(error.into());
+        let id = image.id.clone();
+        let kept = self.put_image(image).await;
+        if kept.is_err() {
+            self.inner.remove_files(&id).await;
         }
+        kept
+    }
+
+    /// Writes an image's record, new or changed.
+    pub(super) async fn put_image(&self, image: Image) -> Result<(), FleetError> {
+        let fleet = self.inner.store.fleet();
+        fleet.put(FleetTable::Images, image.id.as_str(), &image.owner, image.created_at, &image).await?;
         lock(&self.inner.images).insert(image.id.clone(), image);
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! A sandbox's life: made, resumed, paused, given more time, deleted.
 
 use super::hub::Hub;
+use super::images::BASE;
 use super::journal::Level;
+use super::paths::HOME;
+use super::ready::{shell, until_ready};
 use super::record::{Network, OnTimeout, Phase, Record};
 use super::sandbox::{Live, Sandbox};
 use super::watchers::Watchers;
 use super::{Fleet, FleetError, LIVE_MAX, after, lock, now_ms};
 use crate::domain::{NetworkPolicy, SandboxId};
-use crate::sandbox::provider::ProcessConfig;
 use crate::store::{FleetTable, new_sandbox_id};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The clock looks at least so often, whatever the system's time does meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// How long a new sandbox's start command has to be ready before it is handed out all the same: callers wait a minute.
+const READY_IN: Duration = Duration::from_secs(30);
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -60,7 +65,8 @@ impl Fleet {
         let record = Record {
             id: new_sandbox_id(),
             owner: new.owner,
-            template: new.template,
+            template: image.as_ref().map_or_else(|| BASE.to_owned(), |image| image.public_id().to_string()),
+            alias: image.as_ref().and_then(|image| image.names.first().cloned()),
             token: secret()?,
             traffic_token: new.network.private_ports.then(secret).transpose()?,
             metadata: new.metadata,
@@ -75,6 +81,8 @@ impl Fleet {
             auto_resume: new.auto_resume,
             network: new.network,
             start_command: image.as_ref().and_then(|image| image.start_command.clone()),
+            ready_command: image.as_ref().and_then(|image| image.ready_command.clone()),
+            workdir: image.as_ref().and_then(|image| image.workdir.clone()),
         };
         if let Some(image) = &image {
             self.copy(&image.id, &record.id).await?;
@@ -267,19 +275,14 @@ impl Fleet {
         let live = Live {
             hub: Arc::new(Hub::new(Arc::clone(&instance), self.inner.tasks.clone())),
             tree,
+            workdir: record.workdir.as_deref().unwrap_or(HOME).into(),
+            quota: Arc::default(),
             watchers: Arc::new(Watchers::default()),
             awake: CancellationToken::new(),
             frozen: Arc::new(AtomicBool::new(false)),
             instance,
         };
-        if let Some(line) = &record.start_command {
-            let config = ProcessConfig {
-                cmd: "/bin/bash".to_owned(),
-                args: vec!["-l".to_owned(), "-c".to_owned(), line.clone()],
-                ..ProcessConfig::default()
-            };
-            live.hub.start(config, Some("start-command".to_owned())).await?;
-        }
+        bring_up(sandbox, &record, &live).await?;
         self.watch_death(sandbox, &live);
         sandbox.set_live(Some(live.clone()));
         Ok(live)
@@ -344,6 +347,23 @@ impl Fleet {
             Err(error) => tracing::warn!(sandbox = %record.id, %error, "a sandbox outlives its time"),
         }
     }
+}
+
+/// Starts what the template starts and waits until that is ready, for a while.
+async fn bring_up(sandbox: &Sandbox, record: &Record, live: &Live) -> Result<(), FleetError> {
+    let line = |line: &str| shell(line, record.workdir.as_deref(), BTreeMap::new());
+    if let Some(start) = &record.start_command {
+        live.hub.start(line(start), Some("start-command".to_owned())).await?;
+    }
+    // One that only lets time pass was for the build.
+    let ready = record.ready_command.as_ref().filter(|question| !question.starts_with("sleep "));
+    if let Some(question) = ready
+        && let Err(last) = until_ready(&live.hub, live.instance.as_ref(), line(question), READY_IN).await
+    {
+        let seconds = READY_IN.as_secs();
+        sandbox.journal.add(Level::Warn, format!("not ready after {seconds} seconds: {question}{last}"));
+    }
+    Ok(())
 }
 
 /// 160 random bits as text.

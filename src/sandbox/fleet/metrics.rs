@@ -42,6 +42,9 @@ impl Fleet {
             for sandbox in all {
                 self.sample(&sandbox).await;
             }
+            if let Err(error) = self.retire().await {
+                tracing::warn!(%error, "whether keys were revoked is not known");
+            }
         }
     }
 

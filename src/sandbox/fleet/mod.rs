@@ -10,8 +10,13 @@ mod journal;
 mod life;
 mod metrics;
 mod output;
+mod owners;
+pub mod paths;
+mod quota;
+mod ready;
 mod record;
 mod sandbox;
+mod templates;
 mod watchers;
 
 pub use error::FleetError;
@@ -21,8 +26,10 @@ pub use journal::{Level, Line};
 pub use life::{NewSandbox, Paused};
 pub use metrics::Sample;
 pub use output::{Seen, Source, Viewer};
+pub use quota::Quota;
 pub use record::{Image, ImageKind, Network, OnTimeout, Phase, Record};
 pub use sandbox::{Live, Sandbox};
+pub use templates::{Base, Build, Entry, Reason, Recipe, Status, Step, Template};
 pub use watchers::Watchers;
 
 use super::entry::lock;
@@ -51,6 +58,7 @@ struct Inner {
     data_dir: PathBuf,
     sandboxes: Mutex<HashMap<SandboxId, Arc<Sandbox>>>,
     images: Mutex<BTreeMap<SandboxId, Image>>,
+    builds: templates::Builds,
     /// Tasks of the fleet and of its sandboxes.
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -68,6 +76,7 @@ impl Fleet {
                 data_dir,
                 sandboxes: Mutex::default(),
                 images: Mutex::default(),
+                builds: templates::Builds::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
                 nudge: Notify::new(),
@@ -82,7 +91,7 @@ impl Fleet {
         let known: HashSet<String> = records
             .iter()
             .map(|record| record.id.to_string())
-            .chain(images.iter().map(|image| image.id.to_string()))
+            .chain(images.iter().flat_map(|image| [image.id.to_string(), image.public_id().to_string()]))
             .collect();
         lock(&self.inner.images).extend(images.into_iter().map(|image| (image.id.clone(), image)));
         for record in records {

@@ -11,7 +11,7 @@ pub struct Record {
     pub id: SandboxId,
     /// The key that made it, and the only one that sees it.
     pub owner: String,
-    /// What it was made from, as the caller named it.
+    /// The id of what it was made from.
     pub template: String,
     /// Opens its commands and files.
     pub token: String,
@@ -41,6 +41,15 @@ pub struct Record {
     pub network: Network,
     /// Started in a new sandbox and after each loss of its processes, if its template has one.
     pub start_command: Option<String>,
+    /// Succeeds once that is ready.
+    #[serde(default)]
+    pub ready_command: Option<String>,
+    /// Where commands and relative paths begin, if not at home.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// A name of what it was made from, if that has one.
+    #[serde(default)]
+    pub alias: Option<String>,
 }
 
 /// Whether a sandbox is in use.
@@ -103,7 +112,7 @@ pub struct Image {
     pub kind: ImageKind,
     /// Names it answers to, besides its id.
     pub names: Vec<String>,
-    /// Tags of its one build.
+    /// Tags it bears; no other build of its template bears them.
     pub tags: Vec<String>,
     /// When it was made.
     pub created_at: u64,
@@ -111,6 +120,22 @@ pub struct Image {
     pub envs: BTreeMap<String, String>,
     /// What to start in a sandbox made from it.
     pub start_command: Option<String>,
+    /// Succeeds once that is ready.
+    #[serde(default)]
+    pub ready_command: Option<String>,
+    /// Where commands and relative paths begin, if not at home.
+    #[serde(default)]
+    pub workdir: Option<String>,
+}
+
+impl Image {
+    /// The id that callers know: of a build it is the template's.
+    pub fn public_id(&self) -> &SandboxId {
+        match &self.kind {
+            ImageKind::Snapshot { .. } => &self.id,
+            ImageKind::Template { template, .. } => template,
+        }
+    }
 }
 
 /// What kind of image.
@@ -123,5 +148,10 @@ pub enum ImageKind {
         of: SandboxId,
     },
     /// Built from steps.
-    Template,
+    Template {
+        /// The template that this build is of.
+        template: SandboxId,
+        /// The build's id, a UUID.
+        build: String,
+    },
 }

@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::journal::Journal;
 use super::metrics::Sample;
+use super::quota::Quota;
 use super::record::Record;
 use super::watchers::Watchers;
 use crate::domain::SandboxId;
@@ -34,8 +35,12 @@ pub struct Live {
     pub instance: Arc<dyn Instance>,
     /// Its files.
     pub tree: Arc<dyn Tree>,
+    /// Where commands and relative paths begin.
+    pub workdir: Arc<str>,
     /// Its commands.
     pub hub: Arc<Hub>,
+    /// What may still be written into its files from outside.
+    pub quota: Arc<Quota>,
     /// Its watches.
     pub watchers: Arc<Watchers>,
     /// Cancelled when it is paused or ends: whoever listens to it must come back.
@@ -44,6 +49,11 @@ pub struct Live {
 }
 
 impl Live {
+    /// The absolute, clean path that a caller means.
+    pub fn path(&self, path: &str) -> Result<String, String> {
+        super::paths::absolute(&self.workdir, path)
+    }
+
     /// Whether its processes are stopped.
     pub fn frozen(&self) -> bool {
         self.frozen.load(Ordering::Acquire)

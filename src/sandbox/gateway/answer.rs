@@ -44,7 +44,8 @@ pub(super) fn empty(status: StatusCode) -> Answer {
 /// An error as the control plane and the file routes tell it. The SDKs look at the code in the body. What cannot
 /// succeed by trying again says so, or the Python SDK would.
 pub(super) fn error(status: StatusCode, message: impl AsRef<str>) -> Answer {
-    let mut response = json(status, &json!({ "code": status.as_u16(), "message": message.as_ref() }));
+    let body = json!({ "code": status.as_u16(), "message": message.as_ref() });
+    let mut response = typed(status, "application/json; charset=utf-8", body.to_string());
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         response.headers_mut().insert("should-retry", HeaderValue::from_static("false"));
     }
@@ -63,7 +64,7 @@ pub(super) fn routing_error(id: &str, message: &str, port: Option<u16>) -> Answe
 /// What the control plane answers to a failure.
 pub(super) fn fleet_error(failed: &FleetError) -> Answer {
     let status = match failed {
-        FleetError::NoSandbox(_) | FleetError::NoImage(_) => StatusCode::NOT_FOUND,
+        FleetError::NoSandbox(_) | FleetError::NoImage(_) | FleetError::NoBuild(_) => StatusCode::NOT_FOUND,
         FleetError::Paused | FleetError::Conflict(_) => StatusCode::CONFLICT,
         FleetError::Invalid(_) => StatusCode::BAD_REQUEST,
         FleetError::Full(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -5,7 +5,7 @@ use super::answer::{empty, error, fleet_error, json};
 use super::body::{BodyError, whole};
 use super::list::{page, select};
 use super::shapes::{Create, NetworkMessage, Refused, bad, log, metric, milliseconds};
-use super::{Answer, Incoming, Inner, access, text};
+use super::{Answer, Incoming, Inner, access, templates, text};
 use crate::domain::rfc3339;
 use crate::sandbox::entry::lock;
 use crate::sandbox::fleet::{FleetError, ImageKind, Level, NewSandbox, Paused, Phase, Record, Sandbox};
@@ -45,10 +45,12 @@ pub(super) fn is_route(path: &str) -> bool {
 }
 
 /// One request, once its key is known.
-struct Call<'a> {
-    gateway: &'a Inner,
-    owner: String,
-    query: HashMap<String, String>,
+pub(super) struct Call<'a> {
+    pub(super) gateway: &'a Inner,
+    pub(super) owner: String,
+    pub(super) query: HashMap<String, String>,
+    /// Where the caller reached us.
+    pub(super) origin: String,
     idempotency_key: Option<String>,
     body: Bytes,
 }
@@ -59,8 +61,14 @@ pub(super) async fn handle(gateway: &Arc<Inner>, request: Incoming) -> Answer {
 }
 
 async fn answer(gateway: &Arc<Inner>, request: Incoming) -> Result<Answer, Refused> {
-    let owner = authenticate(gateway, given_key(request.headers())).await?;
     let (method, path) = (request.method().clone(), request.uri().path().trim_end_matches('/').to_owned());
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    // The address itself is the secret here: the SDKs send it no key.
+    if let (&Method::PUT, ["templates", id, "files", digest]) = (&method, parts.as_slice()) {
+        return templates::receive_layer(gateway, request, id, digest).await;
+    }
+    let owner = authenticate(gateway, given_key(request.headers())).await?;
+    let origin = templates::origin(request.headers());
     let idempotency_key = text(request.headers(), "idempotency-key").map(str::to_owned);
     let query = access::query(&request);
     let body = whole(request.into_body(), BODY_MAX).await.map_err(|failed| match failed {
@@ -69,8 +77,7 @@ async fn answer(gateway: &Arc<Inner>, request: Incoming) -> Result<Answer, Refus
         }
         BodyError::CutOff => bad("the request was cut off"),
     })?;
-    let call = Call { gateway, owner, query, idempotency_key, body };
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let call = Call { gateway, owner, query, origin, idempotency_key, body };
     call.route(&method, &parts).await
 }
 
@@ -103,6 +110,9 @@ struct Timing {
 impl Call<'_> {
     async fn route(&self, method: &Method, parts: &[&str]) -> Result<Answer, Refused> {
         let (get, post) = (method == Method::GET, method == Method::POST);
+        if let Some(answered) = self.templates(method, parts).await {
+            return answered;
+        }
         match parts {
             ["v2", "sandboxes"] if post => self.create(300).await,
             ["sandboxes"] if post => self.create(15).await,
@@ -123,12 +133,6 @@ impl Call<'_> {
                 self.connect(&self.find(id)?).await
             }
             ["sandboxes", id, action] if post => self.act(&self.find(id)?, action).await,
-            ["templates", "aliases", alias] if get => self.alias(alias),
-            ["templates", id] if method == Method::DELETE => {
-                let deleted = self.gateway.fleet.delete_image(&self.owner, &unescape(id)).await;
-                deleted.map_err(|failed| fleet_error(&failed))?;
-                Ok(empty(StatusCode::NO_CONTENT))
-            }
             ["templates" | "volumes" | "volumecontent" | "secrets" | "teams" | "events" | "v2" | "v3", ..] => {
                 Err(not_offered(method, parts))
             }
@@ -144,7 +148,7 @@ impl Call<'_> {
     }
 
     /// The body, if there is one.
-    fn read<T: DeserializeOwned + Default>(&self) -> Result<T, Refused> {
+    pub(super) fn read<T: DeserializeOwned + Default>(&self) -> Result<T, Refused> {
         if self.body.is_empty() {
             return Ok(T::default());
         }
@@ -349,18 +353,11 @@ impl Call<'_> {
                 of.is_none_or(|of| sandbox.as_str() == of)
                     && named.is_none_or(|named| image.names.iter().any(|name| name == named))
             }
-            ImageKind::Template => false,
+            ImageKind::Template { .. } => false,
         });
         let page = page(images.collect(), &self.query, false, |image| (image.created_at, image.id.to_string()))?;
         let items: Vec<Value> = page.items.iter().map(snapshot_json).collect();
         Ok(with_next(json(StatusCode::OK, &items.into()), page.next))
-    }
-
-    fn alias(&self, alias: &str) -> Result<Answer, Refused> {
-        let alias = unescape(alias);
-        let image = self.gateway.fleet.image_for(&self.owner, &alias).map_err(|failed| fleet_error(&failed))?;
-        let id = image.map_or_else(|| "base".to_owned(), |image| image.id.to_string());
-        Ok(json(StatusCode::OK, &json!({ "templateID": id, "public": id == "base" })))
     }
 }
 
@@ -369,14 +366,14 @@ fn snapshot_json(image: &crate::sandbox::fleet::Image) -> Value {
     json!({ "snapshotID": format!("{}:default", image.id), "names": names })
 }
 
-fn with_next(mut response: Answer, next: Option<String>) -> Answer {
+pub(super) fn with_next(mut response: Answer, next: Option<String>) -> Answer {
     if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
         response.headers_mut().insert("x-next-token", next);
     }
     response
 }
 
-fn unescape(part: &str) -> String {
+pub(super) fn unescape(part: &str) -> String {
     percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 

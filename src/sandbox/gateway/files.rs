@@ -1,6 +1,6 @@
 //! e2b's plain routes of a sandbox: files down and up, what it uses, its environment.
 
-use super::access::{absolute, is_user, printable, query};
+use super::access::{is_user, printable, query};
 use super::answer::{error, full, json, typed};
 use super::{Answer, Incoming, Inner, text, upload};
 use crate::sandbox::fleet::{Live, Sandbox};
@@ -21,11 +21,11 @@ const READ_CHUNK: usize = 64 * 1024;
 const COMPOSE_MAX: usize = 1000;
 
 /// Downloads and uploads.
-pub(super) async fn handle(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming) -> Answer {
+pub(super) async fn handle(live: &Live, request: Incoming) -> Answer {
     let method = request.method().clone();
     let result = match method {
         Method::GET | Method::HEAD => download(live, &method, request.headers().clone(), query(&request)).await,
-        Method::POST => upload::receive(sandbox, live, request).await,
+        Method::POST => upload::receive(live, request).await,
         _ => {
             let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "files are read by GET and written by POST");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
@@ -41,14 +41,14 @@ pub(super) async fn handle(sandbox: &Arc<Sandbox>, live: &Live, request: Incomin
 }
 
 /// The path a request names, and the user, who must exist.
-pub(super) fn target(path: Option<&str>, user: Option<&str>) -> Result<String, Answer> {
+pub(super) fn target(live: &Live, path: Option<&str>, user: Option<&str>) -> Result<String, Answer> {
     let user = user.unwrap_or_default();
     if !is_user(user) {
         let user = printable(user);
         let message = format!("error looking up user '{user}': user: unknown user {user}");
         return Err(error(StatusCode::UNAUTHORIZED, message));
     }
-    absolute(path.unwrap_or_default()).map_err(|message| error(StatusCode::BAD_REQUEST, message))
+    live.path(path.unwrap_or_default()).map_err(|message| error(StatusCode::BAD_REQUEST, message))
 }
 
 /// Why a file cannot be read or written.
@@ -81,7 +81,7 @@ async fn download(
     headers: HeaderMap,
     query: HashMap<String, String>,
 ) -> Result<Answer, Answer> {
-    let path = target(query.get("path").map(String::as_str), query.get("username").map(String::as_str))?;
+    let path = target(live, query.get("path").map(String::as_str), query.get("username").map(String::as_str))?;
     if !identity_is_fine(text(&headers, header::ACCEPT_ENCODING.as_str())) {
         return Err(error(
             StatusCode::NOT_ACCEPTABLE,
@@ -204,7 +204,7 @@ struct Compose {
 }
 
 /// Makes one file of several, in their order. The sources stay.
-pub(super) async fn compose(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming) -> Answer {
+pub(super) async fn compose(live: &Live, request: Incoming) -> Answer {
     let composed = async {
         if request.method() != Method::POST {
             return Err(error(StatusCode::METHOD_NOT_ALLOWED, "files are composed by POST"));
@@ -218,25 +218,20 @@ pub(super) async fn compose(sandbox: &Arc<Sandbox>, live: &Live, request: Incomi
             return Err(error(StatusCode::BAD_REQUEST, message));
         }
         let user = asked.username.as_deref();
-        let to = target(Some(&asked.destination), user)?;
+        let to = target(live, Some(&asked.destination), user)?;
         let mut sources = Vec::new();
         for path in &asked.source_paths {
-            let path = target(Some(path), user)?;
+            let path = target(live, Some(path), user)?;
             if path == to {
                 return Err(error(StatusCode::BAD_REQUEST, "the destination is one of the sources"));
             }
             sources.push(live.tree.open(&path).await.map_err(|failed| refuse(&failed, &path))?);
         }
-        let mut file = live.tree.create(&to).await.map_err(|failed| refuse(&failed, &to))?;
-        let room = upload::room(sandbox);
+        live.quota.refresh(live.tree.as_ref()).await.map_err(|failed| refuse(&failed, &to))?;
+        let file = live.tree.create(&to).await.map_err(|failed| refuse(&failed, &to))?;
+        let mut file = upload::Counted { file, quota: Arc::clone(&live.quota) };
         let copied = tokio::task::spawn_blocking(move || {
-            let mut left = room;
-            for source in sources {
-                // One byte more than there is room for tells a file that does not fit.
-                left =
-                    left.checked_sub(io::copy(&mut source.take(left + 1), &mut file)?).ok_or_else(upload::too_large)?;
-            }
-            Ok(())
+            sources.into_iter().try_for_each(|mut source| io::copy(&mut source, &mut file).map(drop))
         });
         copied.await.map_err(io::Error::other).flatten().map_err(|failed: io::Error| refuse(&failed, &to))?;
         Ok(json(StatusCode::OK, &upload::written(&to, &Default::default())))

@@ -1,6 +1,6 @@
 //! e2b's `filesystem.Filesystem`: entries, directories and watches.
 
-use super::access::{absolute, printable, rpc_user};
+use super::access::{printable, rpc_user};
 use super::frame::{self, Code, Messages, RpcError, check_call, deadline, read_unary, unary};
 use super::{Answer, Incoming, text};
 use crate::domain::rfc3339_nanos;
@@ -56,7 +56,7 @@ pub(super) async fn handle(live: &Live, method: &str, request: Incoming) -> Answ
 async fn call(live: &Live, method: &str, request: Incoming) -> Result<Value, RpcError> {
     rpc_user(&request).map_err(|message| RpcError::new(Code::Unauthenticated, message))?;
     let asked: Request = read_unary(request).await?;
-    let path = absolute(&asked.path).map_err(invalid)?;
+    let path = live.path(&asked.path).map_err(invalid)?;
     match method {
         "Stat" => entry_of(live, &path).await,
         "MakeDir" => {
@@ -73,7 +73,7 @@ async fn call(live: &Live, method: &str, request: Incoming) -> Result<Value, Rpc
         }
         "Move" => {
             let (from, to) =
-                (absolute(&asked.source).map_err(invalid)?, absolute(&asked.destination).map_err(invalid)?);
+                (live.path(&asked.source).map_err(invalid)?, live.path(&asked.destination).map_err(invalid)?);
             live.tree.rename(&from, &to).await.map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     let (from, to) = (printable(&from), printable(&to));
@@ -251,7 +251,7 @@ async fn watch_dir(live: &Live, request: Incoming) -> Result<Answer, RpcError> {
     let seconds: u64 = seconds.map_err(|_| invalid("Keepalive-Ping-Interval is not a number of seconds"))?;
     let asked: Option<Request> = Messages::of(request)?.next().await?;
     let asked = asked.ok_or_else(|| invalid("the request has no message"))?;
-    let path = absolute(&asked.path).map_err(invalid)?;
+    let path = live.path(&asked.path).map_err(invalid)?;
     let watching = Watching {
         live: live.clone(),
         events: watch(live, &path, asked.recursive).await?,

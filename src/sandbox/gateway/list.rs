@@ -93,7 +93,9 @@ pub(super) fn select(
         .filter(|record| states.contains(&record.phase))
         .filter(|record| metadata.iter().all(|(key, value)| record.metadata.get(key) == Some(value)))
         .filter(|record| started_after.is_none_or(|after| record.started_at > after))
-        .filter(|record| template.is_none_or(|template| record.template == template))
+        .filter(|record| {
+            template.is_none_or(|template| record.template == template || record.alias.as_deref() == Some(template))
+        })
         .collect();
     found.sort_by(|a, b| (a.created_at, a.id.as_str()).cmp(&(b.created_at, b.id.as_str())));
     if !ascending {

@@ -15,6 +15,7 @@ mod list;
 mod ports;
 mod process;
 mod shapes;
+mod templates;
 mod upload;
 
 use super::PreviewAddress;
@@ -112,10 +113,16 @@ impl Gateway {
         B::Error: Into<BoxError>,
     {
         use http_body_util::BodyExt as _;
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let (parts, body) = request.into_parts();
+        let (body, rest) = body::lend(body.map_err(Into::into).boxed_unsync());
+        let request = Request::from_parts(parts, body);
         // Boxed, because the future of everything below is large.
         let gateway = self.clone();
-        let answering: BoxFuture<'static, Answer> = Box::pin(async move { gateway.answer(claim, request).await });
+        let answering: BoxFuture<'static, Answer> = Box::pin(async move {
+            let answer = gateway.answer(claim, request).await;
+            rest.take().await;
+            answer
+        });
         answering.await
     }
 
@@ -205,8 +212,8 @@ async fn services(
         return refused;
     }
     match path.as_str() {
-        "/files" => files::handle(sandbox, live, request).await,
-        "/files/compose" => files::compose(sandbox, live, request).await,
+        "/files" => files::handle(live, request).await,
+        "/files/compose" => files::compose(live, request).await,
         "/metrics" => files::metrics(gateway, sandbox, live).await,
         "/envs" => files::envs(sandbox),
         _ => match path.strip_prefix('/').and_then(|path| path.split_once('/')) {

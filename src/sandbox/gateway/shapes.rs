@@ -163,15 +163,18 @@ pub(super) fn milliseconds(seconds: i64) -> Result<u64, Refused> {
 impl Inner {
     /// A sandbox to its owner, with what opens it.
     pub(super) fn sandbox(&self, record: &Record) -> Value {
-        json!({
-            "sandboxID": record.id,
-            "templateID": record.template,
-            "clientID": "sandcastle",
-            "envdVersion": ENVD_VERSION,
-            "envdAccessToken": record.token,
-            "trafficAccessToken": record.traffic_token,
-            "domain": self.domain(),
-        })
+        with_alias(
+            record,
+            json!({
+                "sandboxID": record.id,
+                "templateID": record.template,
+                "clientID": "sandcastle",
+                "envdVersion": ENVD_VERSION,
+                "envdAccessToken": record.token,
+                "trafficAccessToken": record.traffic_token,
+                "domain": self.domain(),
+            }),
+        )
     }
 
     /// The same in detail.
@@ -206,25 +209,35 @@ impl Inner {
             Phase::Running => "running",
             Phase::Paused => "paused",
         };
-        json!({
-            "sandboxID": record.id,
-            "templateID": record.template,
-            "clientID": "sandcastle",
-            "startedAt": rfc3339(record.started_at),
-            "endAt": rfc3339(record.ends_at),
-            "cpuCount": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            "memoryMB": memory,
-            "diskSizeMB": disk,
-            "metadata": record.metadata,
-            "state": state,
-            "envdVersion": ENVD_VERSION,
-        })
+        with_alias(
+            record,
+            json!({
+                "sandboxID": record.id,
+                "templateID": record.template,
+                "clientID": "sandcastle",
+                "startedAt": rfc3339(record.started_at),
+                "endAt": rfc3339(record.ends_at),
+                "cpuCount": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+                "memoryMB": memory,
+                "diskSizeMB": disk,
+                "metadata": record.metadata,
+                "state": state,
+                "envdVersion": ENVD_VERSION,
+            }),
+        )
     }
 
     /// The domain below which ports have hosts, with the server's port.
     fn domain(&self) -> String {
         format!("{}:{}", self.address.domain, self.address.port)
     }
+}
+
+fn with_alias(record: &Record, mut value: Value) -> Value {
+    if let Some(alias) = &record.alias {
+        value["alias"] = json!(alias);
+    }
+    value
 }
 
 /// A sample of what a sandbox used.

@@ -4,7 +4,7 @@ use super::access::query;
 use super::answer::{error, json};
 use super::files::{refuse, target};
 use super::{Answer, Incoming, text};
-use crate::sandbox::fleet::{Live, Sandbox};
+use crate::sandbox::fleet::{Live, Quota};
 use crate::sandbox::preview::BoxError;
 use bytes::Bytes;
 use flate2::write::GzDecoder;
@@ -22,7 +22,7 @@ const METADATA_MAX: usize = 2048;
 const WRITE_CHUNK: usize = 256 * 1024;
 
 /// Writes what a request brings.
-pub(super) async fn receive(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming) -> Result<Answer, Answer> {
+pub(super) async fn receive(live: &Live, request: Incoming) -> Result<Answer, Answer> {
     let bad = |message: &str| error(StatusCode::BAD_REQUEST, message);
     let query = query(&request);
     let (path, user) = (query.get("path").cloned(), query.get("username").cloned());
@@ -33,12 +33,12 @@ pub(super) async fn receive(sandbox: &Arc<Sandbox>, live: &Live, request: Incomi
         "gzip" => true,
         _ => return Err(bad("unsupported Content-Encoding, supported: [identity gzip]")),
     };
-    let uploading = Uploading { sandbox, live, user, metadata };
+    let uploading = Uploading { live, user, metadata };
     let body = request.into_body().into_data_stream().map_err(cut_off);
     let name = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let written = match name.as_str() {
         "application/octet-stream" => {
-            let path = target(path.as_deref(), uploading.user.as_deref())?;
+            let path = target(live, path.as_deref(), uploading.user.as_deref())?;
             uploading.write(&path, body, packed).await?;
             vec![written(&path, &uploading.metadata)]
         }
@@ -67,22 +67,11 @@ pub(super) fn written(path: &str, metadata: &BTreeMap<String, String>) -> Value 
     value
 }
 
-/// Bytes a file may have: what the sandbox's disk limit leaves, as last measured.
-pub(super) fn room(sandbox: &Sandbox) -> u64 {
-    let last = sandbox.samples(0, u64::MAX).pop().unwrap_or_default();
-    if last.disk_total == 0 { u64::MAX >> 1 } else { last.disk_total.saturating_sub(last.disk) }
-}
-
 fn cut_off(failed: BoxError) -> io::Error {
     io::Error::other(failed)
 }
 
-pub(super) fn too_large() -> io::Error {
-    io::ErrorKind::FileTooLarge.into()
-}
-
 struct Uploading<'a> {
-    sandbox: &'a Arc<Sandbox>,
     live: &'a Live,
     user: Option<String>,
     metadata: BTreeMap<String, String>,
@@ -97,7 +86,7 @@ impl Uploading<'_> {
             if field.name() != Some("file") {
                 continue;
             }
-            let path = target(path.or(field.file_name()), self.user.as_deref())?;
+            let path = target(self.live, path.or(field.file_name()), self.user.as_deref())?;
             if !seen.insert(path.clone()) {
                 return Err(bad(format!(
                     "you cannot upload multiple files to the same path '{path}' in one upload request, \
@@ -116,8 +105,10 @@ impl Uploading<'_> {
         content: impl Stream<Item = io::Result<Bytes>>,
         packed: bool,
     ) -> Result<(), Answer> {
-        let file = self.live.tree.create(path).await.map_err(|failed| refuse(&failed, path))?;
-        let file = Bounded { file, left: room(self.sandbox) };
+        let tree = self.live.tree.as_ref();
+        self.live.quota.refresh(tree).await.map_err(|failed| refuse(&failed, path))?;
+        let file = tree.create(path).await.map_err(|failed| refuse(&failed, path))?;
+        let file = Counted { file, quota: Arc::clone(&self.live.quota) };
         let sink = if packed { Sink::Packed(Box::new(GzDecoder::new(file))) } else { Sink::Plain(file) };
         write_all(sink, content).await.map_err(|failed| match failed.kind() {
             io::ErrorKind::Other => error(StatusCode::BAD_REQUEST, "the upload was cut off"),
@@ -134,17 +125,17 @@ impl Uploading<'_> {
     }
 }
 
-/// A file that grows so far and no further.
-struct Bounded {
-    file: std::fs::File,
-    left: u64,
+/// A file that takes what it grows by from the sandbox's room.
+pub(super) struct Counted {
+    pub(super) file: std::fs::File,
+    pub(super) quota: Arc<Quota>,
 }
 
-impl Write for Bounded {
+impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.file.write(bytes)?;
-        self.left = self.left.checked_sub(length as u64).ok_or_else(too_large)?;
-        Ok(length)
+        self.quota.take(bytes.len() as u64)?;
+        self.file.write_all(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -153,8 +144,8 @@ impl Write for Bounded {
 }
 
 enum Sink {
-    Plain(Bounded),
-    Packed(Box<GzDecoder<Bounded>>),
+    Plain(Counted),
+    Packed(Box<GzDecoder<Counted>>),
 }
 
 impl Sink {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Init answers in microseconds; one that does not for so long is stuck.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Sockets fetched at a time, so that most connections need no round trip.
 const SOCKETS: u8 = 4;
 
@@ -133,7 +133,7 @@ impl Live {
         std::mem::forget(unsent);
         drop(stdio);
         let pid = tokio::select! {
-            pid = tokio::time::timeout(PATIENCE, told) => match pid {
+            pid = tokio::time::timeout(self.shared.patience, told) => match pid {
                 Ok(pid) => pid.map_err(|_| self.dead())??,
                 Err(_) => return Err(SandboxError::Dead("its first process does not answer".to_owned())),
             },
@@ -290,7 +290,7 @@ impl Live {
             told.await.map_err(|_| self.dead())
         };
         let answer = tokio::select! {
-            answer = tokio::time::timeout(PATIENCE, asked) => answer.unwrap_or_else(|_| Err(SandboxError::Dead("its first process does not answer".to_owned()))),
+            answer = tokio::time::timeout(self.shared.patience, asked) => answer.unwrap_or_else(|_| Err(SandboxError::Dead("its first process does not answer".to_owned()))),
             () = self.closed.cancelled() => Err(self.dead()),
         };
         if answer.is_err() {

@@ -36,6 +36,7 @@ use async_trait::async_trait;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use toolchain::Toolchains;
 
@@ -85,6 +86,8 @@ struct Shared {
     cgroups: cgroup::Cgroups,
     toolchains: OnceLock<Toolchains>,
     uids: workspace::Uids,
+    /// How long a sandbox's init may take to answer.
+    patience: Duration,
 }
 
 impl LocalProvider {
@@ -94,7 +97,16 @@ impl LocalProvider {
         let cgroups = cgroup::Cgroups::detect();
         let toolchains = OnceLock::new();
         let uids = workspace::Uids::default();
-        Self { shared: Arc::new(Shared { config, data_dir, egress, cgroups, toolchains, uids }) }
+        let patience = live::PATIENCE;
+        Self { shared: Arc::new(Shared { config, data_dir, egress, cgroups, toolchains, uids, patience }) }
+    }
+
+    /// The same with sandboxes given up when their init does not answer for so long. Before the first sandbox.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.patience = patience;
+        }
+        self
     }
 }
 

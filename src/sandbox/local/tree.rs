@@ -6,7 +6,7 @@
 use super::identity::Borrowed;
 use super::live::Live;
 use super::workspace::HOME;
-use super::{tree_watch, walk};
+use super::{tree_watch, walk, watch};
 use crate::sandbox::tree::{Tree, TreeEntry, TreeEvent, TreeKind};
 use async_trait::async_trait;
 use rustix::fs::{
@@ -276,6 +276,10 @@ impl Tree for LocalTree {
             }
             match rustix::fs::unlinkat(&parent, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
+                // A read-only file system does not even look.
+                Err(_) if walk::stat(&parent, &name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {
+                    Ok(())
+                }
                 Err(_) => walk::remove_tree(parent.as_fd(), parent.as_fd(), &name),
             }
         })
@@ -319,6 +323,12 @@ impl Tree for LocalTree {
         let path = path.to_owned();
         let directory = self.run(move |root| root.open(&path, OPEN_DIR)).await?;
         tree_watch::start(directory, recursive, &self.live)
+    }
+
+    async fn room(&self) -> io::Result<u64> {
+        let live = Arc::clone(&self.live);
+        let measured = tokio::task::spawn_blocking(move || watch::room(&live)).await.map_err(io::Error::other)?;
+        measured.map_err(io::Error::other)
     }
 
     async fn space(&self) -> io::Result<(u64, u64)> {

@@ -2,7 +2,7 @@
 //! and memory where there are no control groups. Says when a limit is near or was hit. Sleeps while nothing runs.
 
 use super::live::Live;
-use super::walk::{self, TreeSize};
+use super::walk::TreeSize;
 use super::{blocking, oom, workspace};
 use crate::sandbox::SandboxError;
 use rustix::fs::fstatvfs;
@@ -125,20 +125,12 @@ impl Disk {
             return None;
         }
         let started = Instant::now();
-        let folders = [live.workspace.files.clone(), live.workspace.state.clone()];
-        let measure = move || {
-            let sizes = folders.iter().map(|folder| walk::disk_usage(&workspace::open_root(folder)?));
-            sizes.collect::<Result<Vec<_>, _>>()
-        };
-        let sizes = match blocking(measure).await {
-            Ok(sizes) => sizes,
+        let measured = Arc::clone(live);
+        let size = match blocking(move || measured.workspace.measure()).await {
+            Ok(size) => size,
             Err(SandboxError::Limit(reason)) => return Some(reason),
             Err(_) => return None,
         };
-        let size = sizes.into_iter().fold(TreeSize::default(), |sum, size| TreeSize {
-            bytes: sum.bytes + size.bytes,
-            files: sum.files + size.files,
-        });
         self.measured = Some(Measured { at: Instant::now(), took: started.elapsed(), size, free });
         live.disk.store(size.bytes, Ordering::Relaxed);
         if size.bytes > limit.bytes {
@@ -167,6 +159,15 @@ impl Disk {
             || grown(free.files, last.free.files, last.size.files, limit.files);
         age > last.took * WALK_SHARE && (grown || age > REMEASURE)
     }
+}
+
+/// Bytes that may still be written: what the limit and the host's free space leave, measured now.
+pub fn room(live: &Live) -> Result<u64, SandboxError> {
+    let used = live.workspace.measure()?.bytes;
+    live.disk.store(used, Ordering::Relaxed);
+    let space = fstatvfs(workspace::open_root(&live.workspace.files)?).map_err(std::io::Error::from)?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(live.shared.config.disk_floor_mib << 20);
+    Ok(limits(live).bytes.saturating_sub(used).min(free))
 }
 
 fn limits(live: &Live) -> TreeSize {

@@ -2,6 +2,7 @@
 //!
 //! The directory's owner is the record of that id, so that a sandbox wakes as the same user and nothing is kept twice.
 
+use super::walk::{self, TreeSize};
 use super::wire;
 use crate::domain::SandboxId;
 use crate::sandbox::SandboxError;
@@ -95,6 +96,14 @@ pub const HOME: &str = "/home/user";
 pub const STATE: &str = "/var/user";
 
 impl Workspace {
+    /// What the files of both folders take.
+    pub fn measure(&self) -> Result<TreeSize, SandboxError> {
+        [&self.files, &self.state].into_iter().try_fold(TreeSize::default(), |sum, folder| {
+            let size = walk::disk_usage(&open_root(folder)?)?;
+            Ok(TreeSize { bytes: sum.bytes + size.bytes, files: sum.files + size.files })
+        })
+    }
+
     /// The two writable mounts.
     pub fn mounts(&self) -> [wire::Mount; 2] {
         [(&self.files, HOME), (&self.state, STATE)].map(|(source, target)| wire::Mount {

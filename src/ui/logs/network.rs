@@ -67,7 +67,10 @@ pub fn NetworkLog() -> impl IntoView {
     let allowed = move || {
         network.with(|network| {
             let rules = &network.policy.allow;
-            (!rules.is_empty()).then(|| view! { <p class="net-rules">"Allowed: " {rules.join(", ")}</p> })
+            (!rules.is_empty()).then(|| {
+                let change = format!("/p/{}/settings#network", bench.store.id());
+                view! { <p class="net-rules">"Allowed: " {rules.join(", ")} " " <a href=change>"Remove"</a></p> }
+            })
         })
     };
     let none = move || {

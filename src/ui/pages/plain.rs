@@ -80,6 +80,7 @@ fn Settings(
                 <h2>"Model"</h2>
                 {model}
                 <p><a href="/settings/models">"Endpoints, keys and models"</a></p>
+                <p><a href="/settings/keys">"Keys for programs"</a></p>
             </section>
             <section class="panel">
                 <h2>"Sandbox"</h2>

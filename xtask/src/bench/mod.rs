@@ -155,7 +155,7 @@ fn assets(project: &Project) -> Result<u64> {
 
 /// Sandboxes, the task engine and the agent, from inside the process they are part of.
 fn in_process(project: &Project, table: &mut Table) -> Result<()> {
-    for bench in ["sandbox", "workflow", "agent"] {
+    for bench in ["sandbox", "e2b", "workflow", "agent"] {
         // Only the task engine has figures under Restate, and only it is built with it.
         let restate = if bench == "workflow" { restate::install(project).ok() } else { None };
         let features = if restate.is_some() { "restate" } else { "ssr" };

@@ -6,6 +6,7 @@ use sandcastle::sandbox::SandboxError;
 use sandcastle::sandbox::local::LocalProvider;
 use sandcastle::sandbox::provider::{Instance, ProcessConfig, Provider};
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Hostile {
     provider: LocalProvider,
@@ -80,7 +81,8 @@ async fn a_flood_of_made_up_events_ends_with_its_sender_and_leaves_nothing() {
 
 #[tokio::test]
 async fn an_init_that_never_answers_is_given_up() {
-    let hostile = Hostile::new("silent");
+    let mut hostile = Hostile::new("silent");
+    hostile.provider = hostile.provider.with_patience(Duration::from_secs(1));
     let live = hostile.start().await.unwrap();
     let (spawned, usage) = tokio::join!(live.spawn(command()), live.usage());
     assert!(matches!(spawned, Err(SandboxError::Dead(_))));

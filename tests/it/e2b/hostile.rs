@@ -1,137 +1,10 @@
-//! The e2b API over real sandboxes: both SDKs unmodified, in their current versions and one about a year older each,
-//! and callers that send nonsense.
+//! Callers that may not, and callers that send nonsense.
 
+use super::Server;
 use crate::support::{TestApp, answer};
 use reqwest::{Method, StatusCode};
-use sandcastle::boot::App;
-use sandcastle::config::Config;
 use sandcastle::store::KeyKind;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio::process::Command;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A server with real sandboxes, and a key for it.
-struct Server {
-    app: App,
-    key: String,
-    http: reqwest::Client,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::defaults(dir.path().join("data"));
-        config.server.addr = ([127, 0, 0, 1], 0).into();
-        config.server.site_root = dir.path().join("site");
-        let app = App::start(config).await.unwrap();
-        let (_, key) = app.services().store.keys().create(KeyKind::E2b, "test").await.unwrap();
-        let _installed_before = rustls::crypto::ring::default_provider().install_default();
-        Self { app, key, http: reqwest::Client::new(), _dir: dir }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.app.addr())
-    }
-
-    fn api(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url())).header("x-api-key", &self.key)
-    }
-
-    /// A sandbox: its id and token.
-    async fn sandbox(&self) -> (String, String) {
-        let create = self.api(Method::POST, "/v2/sandboxes").json(&json!({"templateID": "base"}));
-        let (status, body) = answer(create).await;
-        assert_eq!(status, StatusCode::CREATED, "{body}");
-        let text = |name: &str| body[name].as_str().unwrap().to_owned();
-        (text("sandboxID"), text("envdAccessToken"))
-    }
-
-    fn inside(&self, (id, token): &(String, String), method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.url()));
-        request.header("e2b-sandbox-id", id).header("e2b-sandbox-port", "49983").header("x-access-token", token)
-    }
-
-    /// Runs a program of `tests/sdk` to its end; it must succeed.
-    async fn drive(self, mut program: Command) {
-        let run = program
-            .env("E2B_API_URL", self.url())
-            .env("E2B_SANDBOX_URL", self.url())
-            .env("E2B_API_KEY", &self.key)
-            .env_remove("E2B_DEBUG")
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(Duration::from_secs(300), run).await.expect("the SDK hangs").unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-        self.app.stop().await;
-    }
-}
-
-/// Where a version of an SDK is installed, once; `install` fills the folder.
-async fn installed(name: &str, install: impl AsyncFnOnce(&Path)) -> PathBuf {
-    let folder = Path::new(ROOT).join("target/sdk").join(name);
-    let done = folder.join(".installed");
-    if !done.exists() {
-        std::fs::create_dir_all(&folder).unwrap();
-        install(&folder).await;
-        std::fs::write(done, "").unwrap();
-    }
-    folder
-}
-
-async fn run(program: &mut Command) {
-    let output = program.kill_on_drop(true).output().await.unwrap();
-    assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-async fn javascript(version: &str, age: &str) {
-    let folder = installed(&format!("js-{version}"), async |folder: &Path| {
-        std::fs::write(folder.join("package.json"), "{\"private\": true}").unwrap();
-        let install = ["install", "--no-audit", "--no-fund", "--silent"];
-        run(Command::new("npm").args(install).arg(format!("e2b@{version}")).current_dir(folder)).await;
-    })
-    .await;
-    let mut node = Command::new("node");
-    node.arg(Path::new(ROOT).join("tests/sdk/drive.mjs"));
-    node.arg(folder.join("node_modules/e2b/dist/index.mjs")).arg(age);
-    Server::start().await.drive(node).await;
-}
-
-async fn python(version: &str, age: &str) {
-    let folder = installed(&format!("py-{version}"), async |folder: &Path| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder)).await;
-        let install = ["install", "--quiet", "--disable-pip-version-check"];
-        run(Command::new(folder.join("bin/pip")).args(install).arg(format!("e2b=={version}"))).await;
-    })
-    .await;
-    let mut python = Command::new(folder.join("bin/python"));
-    python.arg(Path::new(ROOT).join("tests/sdk/drive.py")).arg(age);
-    Server::start().await.drive(python).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_javascript_sdk_works_unmodified() {
-    javascript("2.51.0", "current").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_javascript_sdk_of_a_year_ago_works_unmodified() {
-    javascript("2.7.0", "old").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_sdk_works_unmodified() {
-    python("2.63.0", "current").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_sdk_of_a_year_ago_works_unmodified() {
-    python("2.7.0", "old").await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_sees_its_own_sandboxes_only_and_no_project() {
@@ -175,7 +48,7 @@ async fn nonsense_gets_a_precise_error_and_nothing_hangs() {
         assert_eq!(said["code"], status.as_u16());
         assert!(said["message"].as_str().unwrap().contains(why), "{body}: {said}");
     }
-    for path in ["/volumes", "/secrets", "/v3/templates", "/teams"] {
+    for path in ["/volumes", "/secrets", "/teams"] {
         let (status, said) = answer(server.api(Method::POST, path).json(&json!({}))).await;
         assert_eq!((status, &said["code"]), (StatusCode::NOT_IMPLEMENTED, &json!(501)), "{path}");
     }
