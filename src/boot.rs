@@ -13,7 +13,7 @@ use crate::sandbox::fleet::Fleet;
 use crate::sandbox::gateway::Gateway;
 use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
-use crate::sandbox::provider::{HostTool, Provider};
+use crate::sandbox::provider::Provider;
 use crate::sandbox::{PreviewAddress, SandboxError, Service};
 use crate::services::Services;
 use crate::store::{Store, StoreError};
@@ -100,11 +100,10 @@ impl App {
         config.server.addr = addr;
         let config = Arc::new(config);
         let config_otlp = config.otlp.clone();
-        let (store, host_tools) =
-            tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
+        let (store, ()) = tokio::join!(Store::open(&config.server.data_dir), look_at_tools(Arc::clone(&provider)));
         let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
-        let (services, deps) = services(config, store, provider, &demo, host_tools);
+        let (services, deps) = services(config, store, provider, &demo);
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
@@ -185,7 +184,6 @@ fn services(
     store: Store,
     provider: Arc<dyn Provider>,
     demo: &DemoServer,
-    host_tools: Vec<HostTool>,
 ) -> (Services, AgentDeps) {
     let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
     let sandbox = Service::new(
@@ -199,7 +197,9 @@ fn services(
     let workflow = Workflow::new(&store, WorkflowOptions::default());
     tasks::register(&workflow, &sandbox, store.events());
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
-    let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
+    let asked = Arc::clone(&provider);
+    let tools = Arc::new(move || asked.tools());
+    let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, tools);
     workflow.register(turn_task(deps.clone()));
     let agent = Agent::new(deps.clone(), workflow.clone());
     (Services { store, workflow, sandbox, fleet, agent, catalog, provider, config }, deps)
@@ -213,8 +213,11 @@ pub fn local_provider(config: &Config) -> (Arc<dyn Provider>, Egress) {
 }
 
 /// The provider asks each toolchain for its version, which blocks for a moment.
-async fn look_at_host_tools(provider: Arc<dyn Provider>) -> Vec<HostTool> {
-    tokio::task::spawn_blocking(move || provider.tools()).await.unwrap_or_default()
+async fn look_at_tools(provider: Arc<dyn Provider>) {
+    let looked = tokio::task::spawn_blocking(move || drop(provider.tools())).await;
+    if let Err(error) = looked {
+        tracing::warn!(%error, "the toolchains were not looked at");
+    }
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, BootError> {

@@ -207,7 +207,7 @@ impl Fleet {
     pub async fn set_network(&self, sandbox: &Arc<Sandbox>, network: Network) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
-        self.hold(sandbox.id(), &network)?;
+        self.hold(sandbox.id(), &network).await?;
         let token = secret()?;
         let record = sandbox.change(|record| {
             record.traffic_token = network.private_ports.then(|| record.traffic_token.take().unwrap_or(token));
@@ -261,7 +261,7 @@ impl Fleet {
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
         envs.insert("E2B_SANDBOX_ID".to_owned(), record.id.to_string());
         envs.insert("E2B_TEMPLATE_ID".to_owned(), record.template.clone());
-        self.hold(&record.id, &record.network)?;
+        self.hold(&record.id, &record.network).await?;
         let instance = self.inner.provider.start(self.inner.spec(&record.id, envs)).await?;
         let tree = instance.tree().await?;
         let live = Live {
@@ -286,10 +286,10 @@ impl Fleet {
     }
 
     /// Has what its owner set about the network held. A promise that nobody can hold is refused.
-    fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
+    async fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
         let policy = network.policy();
         match self.inner.provider.network() {
-            Some(holder) => Ok(holder.set_policy(id, &policy)?),
+            Some(holder) => Ok(holder.set_policy(id, &policy).await?),
             None if policy == NetworkPolicy::default() => Ok(()),
             None => Err(FleetError::Invalid("network rules are not supported by this server".to_owned())),
         }
