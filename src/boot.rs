@@ -8,6 +8,7 @@ use crate::config::{Config, ServerConfig};
 use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::otlp::Exporter;
+use crate::sandbox::e2b::E2bProvider;
 use crate::sandbox::egress::Egress;
 use crate::sandbox::fleet::Fleet;
 use crate::sandbox::gateway::Gateway;
@@ -51,8 +52,12 @@ pub enum BootError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The record of earlier sandboxes cannot be brought up to date.
+    /// The record of earlier sandboxes cannot be brought up to date.
     #[error("cannot take up the sandboxes of the last start: {0}")]
     Sandbox(#[from] SandboxError),
+    /// The remote provider cannot be made.
+    #[error("cannot use e2b: {0}")]
+    Provider(SandboxError),
     /// The record of earlier runs cannot be brought up to date.
     #[error("cannot take up the runs of the last start: {0}")]
     Workflow(#[from] WorkflowError),
@@ -81,18 +86,19 @@ pub struct App {
 impl App {
     /// Starts everything; requests are answered when it returns.
     pub async fn start(config: Config) -> Result<Self, BootError> {
-        let (provider, egress) = local_provider(&config);
-        Self::assemble(config, provider, Some(egress)).await
+        let Providers { projects, api, egress } = providers(&config)?;
+        Self::assemble(config, projects, api, Some(egress)).await
     }
 
     /// The same over another way to make sandboxes.
     pub async fn start_over(config: Config, provider: Arc<dyn Provider>) -> Result<Self, BootError> {
-        Self::assemble(config, provider, None).await
+        Self::assemble(config, Arc::clone(&provider), provider, None).await
     }
 
     async fn assemble(
         mut config: Config,
         provider: Arc<dyn Provider>,
+        api: Arc<dyn Provider>,
         egress: Option<Egress>,
     ) -> Result<Self, BootError> {
         let listener = listen(config.server.addr).await?;
@@ -103,7 +109,7 @@ impl App {
         let (store, ()) = tokio::join!(Store::open(&config.server.data_dir), look_at_tools(Arc::clone(&provider)));
         let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
-        let (services, deps) = services(config, store, provider, &demo);
+        let (services, deps) = services(config, store, provider, api, &demo);
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
@@ -183,6 +189,7 @@ fn services(
     config: Arc<Config>,
     store: Store,
     provider: Arc<dyn Provider>,
+    api: Arc<dyn Provider>,
     demo: &DemoServer,
 ) -> (Services, AgentDeps) {
     let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
@@ -193,7 +200,7 @@ fn services(
         store.clone(),
         config.server.data_dir.clone(),
     );
-    let fleet = Fleet::new(Arc::clone(&provider), store.clone(), config.server.data_dir.clone());
+    let fleet = Fleet::new(api, store.clone(), config.server.data_dir.clone());
     let workflow = Workflow::new(&store, WorkflowOptions::default());
     tasks::register(&workflow, &sandbox, store.events());
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
@@ -205,11 +212,26 @@ fn services(
     (Services { store, workflow, sandbox, fleet, agent, catalog, provider, config }, deps)
 }
 
-/// Sandboxes on this machine, and their way out.
-pub fn local_provider(config: &Config) -> (Arc<dyn Provider>, Egress) {
+/// Who makes which sandboxes.
+pub struct Providers {
+    /// Those of projects.
+    pub projects: Arc<dyn Provider>,
+    /// Those of the e2b API, which this server offers itself.
+    api: Arc<dyn Provider>,
+    /// The way out of those on this machine.
+    egress: Egress,
+}
+
+/// The embedded provider, and beside it for projects the remote one that is configured.
+pub fn providers(config: &Config) -> Result<Providers, BootError> {
     let egress = Egress::of_this_host();
-    let hook = Arc::new(egress.clone());
-    (Arc::new(LocalProvider::new(config.sandbox.clone(), config.server.data_dir.clone(), hook)), egress)
+    let (hook, data_dir) = (Arc::new(egress.clone()), &config.server.data_dir);
+    let api: Arc<dyn Provider> = Arc::new(LocalProvider::new(config.sandbox.clone(), data_dir.clone(), hook));
+    let projects: Arc<dyn Provider> = match &config.e2b {
+        Some(e2b) => Arc::new(E2bProvider::new(e2b.clone(), &config.sandbox, data_dir).map_err(BootError::Provider)?),
+        None => Arc::clone(&api),
+    };
+    Ok(Providers { projects, api, egress })
 }
 
 /// The provider asks each toolchain for its version, which blocks for a moment.

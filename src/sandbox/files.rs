@@ -99,6 +99,11 @@ impl Service {
         self.inner.emit(project, vec![EventBody::FilesChanged]).await
     }
 
+    /// Makes the workspace's folder on this machine what is in the sandbox now, for whoever copies it as a whole.
+    pub async fn sync_files(&self, project: &ProjectId) -> Result<(), SandboxError> {
+        self.inner.entry(project).await?.files.sync().await
+    }
+
     /// Reads a file; works while the sandbox is asleep.
     pub async fn read_file(&self, project: &ProjectId, path: &str) -> Result<FileContent, SandboxError> {
         let entry = self.inner.entry(project).await?;
