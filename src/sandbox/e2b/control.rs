@@ -151,7 +151,7 @@ impl Control {
 
     /// Replaces the rules of a live sandbox's way out.
     pub async fn set_network(&self, id: &str, egress: &Value) -> Result<bool, E2bError> {
-        self.act(Method::PUT, &format!("/sandboxes/{id}/network"), Some(&network(egress)), CALL).await
+        self.act(Method::PUT, &format!("/sandboxes/{id}/network"), Some(egress), CALL).await
     }
 
     /// Whether the key opens anything, without doing anything.

@@ -93,12 +93,15 @@ struct Inner {
     control: Arc<Control>,
     opened: Opened,
     life: Arc<Life>,
+    /// A file inside that does not survive a restart of the machine.
+    boot_mark: OnceLock<String>,
 }
 
 impl Envd {
     /// The services of a sandbox that was just opened.
     pub fn new(control: Arc<Control>, opened: Opened) -> Self {
-        Self { inner: Arc::new(Inner { control, opened, life: Arc::default() }) }
+        let (life, boot_mark) = (Arc::default(), OnceLock::new());
+        Self { inner: Arc::new(Inner { control, opened, life, boot_mark }) }
     }
 
     /// Its id at the service.
@@ -109,6 +112,11 @@ impl Envd {
     /// Whether it lives.
     pub fn life(&self) -> &Arc<Life> {
         &self.inner.life
+    }
+
+    /// See [`Envd::mark_boot`]; set once.
+    pub fn boot_mark(&self) -> &OnceLock<String> {
+        &self.inner.boot_mark
     }
 
     /// The control plane it was opened by.
@@ -162,7 +170,7 @@ impl Envd {
         let last = offset.saturating_add(max) - 1;
         let asked = http::send(Repeat::Safe, || {
             let request = self.request(reqwest::Method::GET, &file_path(path)).timeout(TRANSFER);
-            request.header("range", format!("bytes={offset}-{last}")).header("accept-encoding", "identity")
+            request.header("range", format!("bytes={offset}-{last}"))
         });
         let response = match self.noticed(asked.await).await {
             // Nothing follows the offset.

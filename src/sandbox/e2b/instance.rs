@@ -54,6 +54,7 @@ impl RemoteInstance {
         }
         // What ran before belongs to nobody any more: a server that died, or a pause that kept memory, left it.
         envd.signal_marked(None, Signal::Kill).await?;
+        envd.mark_boot().await?;
         let own = match ports {
             Some(ports) => ports,
             None => {
@@ -137,19 +138,20 @@ async fn enter(shared: &Shared, spec: &SandboxSpec) -> Result<Entered, SandboxEr
     Ok(Entered { opened, ports: None, state })
 }
 
-/// Gives the sandbox more time until it ends, and notices when the service has ended it.
+/// Gives the sandbox more time until it ends, and looks into its template meanwhile.
 async fn keep(envd: Envd, shared: Arc<Shared>) {
     let closed = envd.life().closed().clone();
+    let both = futures::future::join(extend(&envd, &shared), shared.template.learn(&envd));
     tokio::select! {
-        () = closed.cancelled() => return,
-        () = shared.template.learn(&envd) => {}
+        () = closed.cancelled() => {}
+        _ = both => {}
     }
+}
+
+async fn extend(envd: &Envd, shared: &Shared) {
     let every = (shared.control.config().timeout / 3).min(EXTEND_EVERY);
     loop {
-        tokio::select! {
-            () = closed.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
-        }
+        tokio::time::sleep(every).await;
         match shared.control.extend(envd.id()).await {
             Ok(true) => {}
             Ok(false) => envd.life().die("e2b ended it: its time was up, or somebody deleted it"),

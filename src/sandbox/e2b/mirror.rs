@@ -163,6 +163,10 @@ impl Mirror {
     /// Puts files that came here.
     async fn take(&self, files: Vec<Fetched>, manifest: &Manifest, index: &mut Index) -> Result<(), SandboxError> {
         for file in files {
+            // Writing keeps the right to run a file, which is what people want of an edit, and not of a copy.
+            if !file.executable && self.disk.stat(&file.path).await.is_ok_and(|info| info.mode & 0o100 != 0) {
+                self.tolerate(&file.path, self.disk.remove(&file.path).await);
+            }
             let written = self.disk.write(&file.path, file.content.into(), file.executable).await;
             match (written, manifest.get(&file.path)) {
                 (Ok(info), Some(remote)) => {

@@ -154,6 +154,9 @@ impl Reader {
                 },
                 Err(error) => error,
             };
+            if error.is_missing() {
+                self.envd.check_boot().await;
+            }
             if error.is_missing() || tried == TRIES {
                 return Err(error);
             }

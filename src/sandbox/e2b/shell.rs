@@ -68,6 +68,26 @@ impl Envd {
         Err(E2bError::Protocol("a process without an end".to_owned()))
     }
 
+    /// Leaves a file in the machine's memory, by which it is known later whether it is still the same run of it. Where
+    /// that is not possible, it is not known.
+    pub async fn mark_boot(&self) -> Result<(), E2bError> {
+        let mark = format!("/dev/shm/sandcastle-{}", ulid::Ulid::new());
+        let left = self.shell(": > \"$1\"", std::slice::from_ref(&mark), User::Normal, SHORT, 4096).await?;
+        if left.status.code == Some(0) {
+            self.boot_mark().get_or_init(|| mark);
+        }
+        Ok(())
+    }
+
+    /// Notices that the machine was started again, so that everything that ran is lost.
+    pub async fn check_boot(&self) {
+        let Some(mark) = self.boot_mark().get() else { return };
+        let looked = self.shell("[ -e \"$1\" ]", std::slice::from_ref(mark), User::Normal, SHORT, 4096).await;
+        if looked.is_ok_and(|output| output.status.code == Some(1)) {
+            self.life().die("e2b started its machine again");
+        }
+    }
+
     /// Signals all processes that carry a mark, or any mark. Those that ended are no error.
     pub async fn signal_marked(&self, mark: Option<&str>, signal: Signal) -> Result<(), E2bError> {
         // Looked for again until none is left: something may be starting others meanwhile.

@@ -203,15 +203,15 @@ impl Fleet {
         self.end_at(sandbox, ends_at).await
     }
 
-    /// Replaces what its owner set about its network.
+    /// Replaces the rules of its way out. Who reaches its ports, and as what they see themselves, was said when it was
+    /// made and stays.
     pub async fn set_network(&self, sandbox: &Arc<Sandbox>, network: Network) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
         self.hold(sandbox.id(), &network).await?;
-        let token = secret()?;
         let record = sandbox.change(|record| {
-            record.traffic_token = network.private_ports.then(|| record.traffic_token.take().unwrap_or(token));
-            record.network = network;
+            let (private_ports, mask_host) = (record.network.private_ports, record.network.mask_host.take());
+            record.network = Network { private_ports, mask_host, ..network };
         });
         Ok(self.inner.save(&record).await?)
     }

@@ -17,6 +17,21 @@ async fn instance(far: &Far, dir: &Path) -> Arc<dyn Instance> {
     provider.start(SandboxSpec { id, workspace: dir.join("workspace"), env: Default::default() }).await.unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_making_was_not_answered_is_found_by_its_name() {
+    let far = Far::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let body = serde_json::json!({"templateID": "base", "metadata": {"sandcastle": "i1234567890abcdefghi"}});
+    let url = format!("http://{}/v2/sandboxes", far.app.addr());
+    let made = far.http.post(url).header("x-api-key", &far.key).json(&body).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let before = far.sandboxes().await;
+    let instance = instance(&far, dir.path()).await;
+    assert_eq!(far.sandboxes().await, before);
+    instance.shutdown().await;
+    far.app.stop().await;
+}
+
 fn sh(line: &str) -> ProcessConfig {
     ProcessConfig {
         cmd: "/bin/sh".to_owned(),
@@ -96,15 +111,15 @@ async fn input_reaches_a_process_and_its_end_too() {
     let (said, status) = finish(&mut process).await;
     assert_eq!((said.as_str(), status.code), ("one two\ndone\n", Some(0)));
     let size = TerminalSize { columns: 91, rows: 33 };
-    let script = sh("stty size; read x; stty size; echo got $x");
+    let script = sh("stty size; until [ \"$(stty size)\" = '20 50' ]; do sleep 0.1; done; read x; echo got $x");
     let mut process = instance.spawn(ProcessConfig { terminal: Some(size), ..script }).await.unwrap();
+    let first = timeout(super::PATIENCE, process.events.recv()).await.unwrap().unwrap();
+    assert_eq!(first, ProcessEvent::Stdout(Bytes::from_static(b"33 91\r\n")));
     process.terminal.as_ref().unwrap().resize(TerminalSize { columns: 50, rows: 20 }).unwrap();
     let stdin = process.stdin.take().unwrap();
-    // The size is told by a call of its own; the program looks again once it has its line.
-    tokio::time::sleep(Duration::from_millis(500)).await;
     stdin.send(Bytes::from_static(b"hello\n")).await.unwrap();
-    let (said, _) = finish(&mut process).await;
-    assert!(said.contains("33 91") && said.contains("20 50") && said.contains("got hello"), "{said}");
+    let (said, status) = finish(&mut process).await;
+    assert!(said.contains("got hello") && status.code == Some(0), "{said}");
     instance.shutdown().await;
     far.app.stop().await;
 }

@@ -113,6 +113,7 @@ async fn a_service_that_was_started_again_has_the_same_sandbox_and_its_commands_
     let mut far = Far::start().await;
     let near = Near::to(&far).await;
     let project = near.project().await;
+    near.service().ensure(&project).await.unwrap();
     near.write(&project, &[("kept.txt", "kept\n")]).await;
     let (id, _) = far.sandboxes().await[0].clone();
     far = far.restart().await;
@@ -140,8 +141,14 @@ async fn a_server_that_was_killed_finds_its_sandbox_and_ends_what_ran() {
     assert!(copied.unwrap().success());
     let second = Near::with(far.config(), None, copy).await;
     second.service().ensure(&project).await.unwrap();
-    let count = "cat runs; grep -lzsxF 4321 /proc/[0-9]*/cmdline | wc -l";
-    let (_, output) = second.run(&project, count).await;
+    let count = "cat runs; grep -lzsx '[4]321' /proc/[0-9]*/cmdline | wc -l";
+    let mut output = String::new();
+    for _ in 0..50 {
+        output = second.run(&project, count).await.1;
+        if output == "run\nrun\n1\n" {
+            break;
+        }
+    }
     assert_eq!(output, "run\nrun\n1\n", "the old one is ended, and it is started again once");
     assert_eq!(far.sandboxes().await.len(), 1);
     second.app.stop().await;

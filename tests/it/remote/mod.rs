@@ -4,6 +4,7 @@ mod commands;
 mod failures;
 mod files;
 mod network;
+mod recorded;
 mod turn;
 mod wire;
 

@@ -34,6 +34,9 @@ async fn the_projects_rules_are_the_services_from_the_start_and_at_once() {
     assert_eq!(rules(&far).await["denyOut"], json!(["0.0.0.0/0"]));
     assert_eq!(rules(&far).await["allowOut"], Value::Null);
 
+    let kept = rules(&far).await;
+    assert_eq!(kept["allowPublicTraffic"], json!(false), "its ports stay closed to others: {kept}");
+
     let ports = policy(NetworkMode::Allowlist, &["db.example.com:5432"]);
     let error = near.service().set_network_policy(&project, ports).await.unwrap_err();
     assert!(error.to_string().contains("db.example.com:5432") && error.to_string().contains("e2b cannot"), "{error}");

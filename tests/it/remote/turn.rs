@@ -4,7 +4,7 @@ use super::{Far, Near};
 use crate::fake_model::{Act, FakeModel, calls, says};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
-use sandcastle::domain::{Message, ProjectId, ProjectState, Role, SandboxPhase};
+use sandcastle::domain::{Message, ProjectId, ProjectState, Role, SandboxId, SandboxPhase};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,6 +21,10 @@ async fn ask(near: &Near, project: &ProjectId, text: &str) -> Arc<ProjectState> 
     let before = answers(&near.app.services().store.events().state(project).await.unwrap()).len();
     near.app.services().agent.send(project, text, None).await.unwrap();
     near.until(project, |s| s.turn.is_none() && answers(s).len() > before).await
+}
+
+fn host(near: &Near, sandbox: &SandboxId) -> String {
+    format!("{PORT}-{sandbox}.localhost:{}", near.app.addr().port())
 }
 
 /// A page of the app through the preview: status and body.
@@ -68,6 +72,10 @@ async fn echo(near: &Near, host: &str) -> Vec<u8> {
     frame.to_vec()
 }
 
+fn failed(state: &ProjectState) -> bool {
+    state.sandbox.as_ref().is_some_and(|sandbox| sandbox.phase == SandboxPhase::Failed)
+}
+
 fn builds() -> Vec<Vec<Act>> {
     let files =
         json!({"files": [{"path": "server.mjs", "content": SERVER}, {"path": "notes.txt", "content": "one\n"}]});
@@ -99,7 +107,7 @@ async fn a_turn_builds_an_app_far_away_and_it_survives_the_restart_of_either_sid
     assert_eq!(state.preview.as_ref().map(|preview| (preview.port, preview.status)), Some((PORT, 200)));
     let sandbox = state.sandbox.clone().unwrap();
     assert_eq!((sandbox.provider.as_str(), sandbox.phase), ("e2b", SandboxPhase::Running));
-    let host = format!("{PORT}-{}.localhost", sandbox.id);
+    let host = host(&near, &sandbox.id);
     assert!(page_in_time(&near, &host, "/").await.contains("<body>hello"));
     let headers = page_in_time(&near, &host, "/headers").await;
     assert!(headers.contains(&format!("\"host\":\"localhost:{PORT}\"")), "the app sees itself: {headers}");
@@ -114,26 +122,23 @@ async fn a_turn_builds_an_app_far_away_and_it_survives_the_restart_of_either_sid
     near.app.stop().await;
     assert_eq!(far.sandboxes().await[0].1, "paused");
     let near = Near::with(far.config(), Some(&fake.endpoint), Arc::clone(&dir)).await;
+    let host = self::host(&near, &sandbox.id);
     assert_eq!(near.text(&project, "notes.txt").await.as_deref(), Some("one\n"));
     assert!(page_in_time(&near, &host, "/").await.contains("<body>changed"));
 
     // Then the far side: the sandbox is the same, its processes are lost, and start again with it.
     let far = far.restart().await;
+    let state = near.until(&project, failed).await;
+    let said = state.sandbox.as_ref().unwrap().detail.clone();
+    assert_eq!(said.as_deref(), Some("e2b started its machine again"));
     near.service().ensure(&project).await.unwrap();
-    near.until(&project, |s| s.sandbox.as_ref().is_some_and(|s| s.phase == SandboxPhase::Running)).await;
-    let alive = async {
-        // Whoever asks first finds out that the connection is another one.
-        while near.service().read_page(&project, PORT, "/", super::PATIENCE, &Default::default()).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(super::PATIENCE, alive).await.expect("the app never came back");
+    assert!(page_in_time(&near, &host, "/").await.contains("<body>changed"));
     assert_eq!(far.sandboxes().await.len(), 1);
 
     // At last somebody deletes it. The next use has another one, with the files of the last turn.
     let id = far.sandboxes().await[0].0.clone();
     far.kill(&id).await;
-    near.until(&project, |s| s.sandbox.as_ref().is_some_and(|s| s.phase == SandboxPhase::Failed)).await;
+    near.until(&project, failed).await;
     near.service().ensure(&project).await.unwrap();
     assert!(page_in_time(&near, &host, "/").await.contains("<body>changed"));
     assert_ne!(far.sandboxes().await[0].0, id);
