@@ -39,6 +39,15 @@ pub struct Local {
     pub changed_at: u64,
 }
 
+impl Known {
+    /// A file that was just written on both sides.
+    pub fn written(info: &EntryInfo) -> Self {
+        let remote =
+            Remote { kind: info.kind, size: info.size, mode: info.mode, modified: String::new(), target: None };
+        Self { remote, local: Some(Local::of(info)) }
+    }
+}
+
 impl Local {
     /// What identifies it.
     pub fn of(info: &EntryInfo) -> Self {

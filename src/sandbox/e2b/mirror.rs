@@ -281,7 +281,8 @@ impl Files for Mirror {
 
     async fn write(&self, path: &str, content: Bytes, executable: bool) -> Result<EntryInfo, SandboxError> {
         let path = clean_path(path)?;
-        if let Some(envd) = self.live() {
+        let live = self.live();
+        if let Some(envd) = &live {
             let is_executable = self.disk.stat(&path).await.is_ok_and(|info| info.mode & 0o100 != 0);
             envd.write(&absolute(&path), content.clone()).await?;
             if executable && !is_executable {
@@ -289,7 +290,14 @@ impl Files for Mirror {
                 chmod.successful()?;
             }
         }
-        self.disk.write(&path, content, executable).await
+        // Not while the two sides are compared: the older content would come back here until the next time.
+        let mut state = self.index.lock().await;
+        let info = self.disk.write(&path, content, executable).await?;
+        if live.is_some() {
+            // Known at once, so that its removal inside is noticed; as what it is inside it is not known yet.
+            state.index().await.entries.insert(path, Known::written(&info));
+        }
+        Ok(info)
     }
 
     async fn list(&self, path: &str, options: ListOptions) -> Result<Listing, SandboxError> {
@@ -306,14 +314,12 @@ impl Files for Mirror {
 
     async fn make_dir(&self, path: &str) -> Result<(), SandboxError> {
         let path = clean_path(path)?;
-        if let Some(envd) = self.live() {
-            let body = json!({ "path": absolute(&path) });
-            match envd.call::<Value>("filesystem.Filesystem/MakeDir", &body, Repeat::Safe).await {
-                Err(error) if !error.is_conflict() => return Err(error.into()),
-                _ => {}
-            }
+        let Some(envd) = self.live() else { return self.disk.make_dir(&path).await };
+        let body = json!({ "path": absolute(&path) });
+        match envd.call::<Value>("filesystem.Filesystem/MakeDir", &body, Repeat::Safe).await {
+            Err(error) if !error.is_conflict() => Err(error.into()),
+            _ => self.sync().await,
         }
-        self.disk.make_dir(&path).await
     }
 
     async fn remove(&self, path: &str) -> Result<(), SandboxError> {
@@ -327,11 +333,10 @@ impl Files for Mirror {
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), SandboxError> {
         let (from, to) = (clean_path(from)?, clean_path(to)?);
-        if let Some(envd) = self.live() {
-            let body = json!({ "source": absolute(&from), "destination": absolute(&to) });
-            // Not sent twice: the second time there is nothing to rename.
-            envd.call::<Value>("filesystem.Filesystem/Move", &body, Repeat::Unsafe).await?;
-        }
-        self.disk.rename(&from, &to).await
+        let Some(envd) = self.live() else { return self.disk.rename(&from, &to).await };
+        let body = json!({ "source": absolute(&from), "destination": absolute(&to) });
+        // Not sent twice: the second time there is nothing to rename.
+        envd.call::<Value>("filesystem.Filesystem/Move", &body, Repeat::Unsafe).await?;
+        self.sync().await
     }
 }

@@ -62,6 +62,7 @@ impl Template {
             memory_mib: facts.memory_mib,
             disk_mib: facts.disk_mib,
             cpu_percent: facts.cpus * 100,
+            files: super::manifest::ENTRIES_MAX as u64,
             output_mib: crate::sandbox::output::KEPT_MIB,
             mechanism: "e2b, by the template".to_owned(),
             ..Limits::default()

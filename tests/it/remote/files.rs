@@ -97,7 +97,7 @@ async fn a_sandbox_that_was_deleted_comes_back_with_its_files_and_says_so() {
     assert_eq!(near.text(&project, "app/main.txt").await.as_deref(), Some("kept\n"), "what is here stays readable");
 
     let (exit, output) =
-        near.run(&project, "cat app/main.txt app/link; ./tool.sh; ls -d app/void; ls node_modules").await;
+        near.run(&project, "cat app/main.txt app/link; ./tool.sh; ls -d app/void; ls node_modules 2>&1").await;
     assert!(output.starts_with("kept\nkept\ntool\napp/void\n") && !output.contains("x\n"), "{exit:?} {output}");
     let again = far.sandboxes().await;
     assert!(again.len() == 1 && again[0].0 != first, "{again:?}");
