@@ -24,8 +24,8 @@ pub struct Control {
     config: E2bConfig,
 }
 
-/// A sandbox that answers, and what opens it.
-#[derive(Clone, Debug, Deserialize)]
+/// A sandbox that answers, and what opens it: never to be printed.
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Opened {
     /// Its id.

@@ -12,6 +12,8 @@ const BACKOFF: Duration = Duration::from_millis(200);
 /// A service that asks for more patience than this is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(10);
+/// Servers close idle connections after half a minute or later; one that is about to be closed must not be used.
+const IDLE: Duration = Duration::from_secs(20);
 /// Bytes of an error that are read.
 const ERROR_MAX: usize = 64 * 1024;
 
@@ -30,6 +32,7 @@ pub fn client() -> Result<Client, E2bError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())
         .no_gzip()

@@ -11,6 +11,7 @@ use sandcastle::sandbox::e2b::E2bProvider;
 use sandcastle::sandbox::provider::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -94,26 +95,35 @@ fn answer(asked: &Asked) -> (u16, &'static str, Vec<u8>) {
     }
 }
 
-/// Serves recordings and remembers what was asked.
-async fn serve() -> (SocketAddr, Arc<Mutex<Vec<Asked>>>) {
+/// Status, content type and body, or nothing: the connection ends.
+type Answer = Option<(u16, &'static str, Vec<u8>)>;
+
+/// Serves answers, which may depend on how many requests came before, and remembers what was asked.
+async fn serve(
+    answer: impl Fn(&Asked, &[Asked]) -> Answer + Send + Sync + 'static,
+) -> (SocketAddr, Arc<Mutex<Vec<Asked>>>) {
+    let answer = Arc::new(answer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (addr, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
     let all = Arc::clone(&asked);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let all = Arc::clone(&all);
+            let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
             let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                let all = Arc::clone(&all);
+                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
                 async move {
                     let (parts, body) = request.into_parts();
                     let path = parts.uri.path_and_query().unwrap().to_string();
-                    let body = body.collect().await?.to_bytes();
+                    let body = body.collect().await.unwrap().to_bytes();
                     let asked = Asked { method: parts.method, path, headers: parts.headers, body };
-                    let (status, kind, body) = answer(&asked);
-                    all.lock().unwrap().push(asked);
+                    let before = all.lock().unwrap().clone();
+                    all.lock().unwrap().push(asked.clone());
+                    let (status, kind, body) = answer(&asked, &before).ok_or("no answer")?;
                     let answer = Response::builder().status(status).header("content-type", kind);
-                    Ok::<_, hyper::Error>(answer.body(Full::new(Bytes::from(body))).unwrap())
+                    let answer =
+                        if status == 429 && !body.is_empty() { answer.header("retry-after", "1") } else { answer };
+                    Ok::<_, &'static str>(answer.body(Full::new(Bytes::from(body))).unwrap())
                 }
             });
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -122,10 +132,7 @@ async fn serve() -> (SocketAddr, Arc<Mutex<Vec<Asked>>>) {
     (addr, asked)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_are_those_of_the_sdks_and_answers_of_the_real_service_are_understood() {
-    let (addr, all) = serve().await;
-    let dir = tempfile::tempdir().unwrap();
+fn provider(addr: SocketAddr, dir: &Path) -> (E2bProvider, SandboxId) {
     let url = format!("http://{addr}");
     let config = E2bConfig {
         api_key: Secret::new("e2b_key"),
@@ -135,8 +142,65 @@ async fn requests_are_those_of_the_sdks_and_answers_of_the_real_service_are_unde
         template: "base".to_owned(),
         timeout: Duration::from_secs(300),
     };
-    let provider = E2bProvider::new(config, &SandboxConfig::default(), dir.path()).unwrap();
-    let id = SandboxId::parse("i1234567890abcdefghi").unwrap();
+    let provider = E2bProvider::new(config, &SandboxConfig::default(), dir).unwrap();
+    (provider, SandboxId::parse("i1234567890abcdefghi").unwrap())
+}
+
+/// What a service does instead of its work.
+enum Mood {
+    Fine,
+    Busy(u16),
+    Silent,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_sent_again_only_where_it_cannot_do_something_twice() {
+    fn is_create(asked: &Asked) -> bool {
+        asked.method == Method::POST && asked.path == "/v2/sandboxes"
+    }
+    fn is_list(asked: &Asked) -> bool {
+        asked.method == Method::GET && asked.path.starts_with("/v2/sandboxes?")
+    }
+    // What happens at which try, how often a sandbox is asked for then, and whether it starts.
+    type Case = (&'static str, fn(&Asked, usize) -> Mood, usize, bool);
+    let cases: [Case; 4] = [
+        (
+            "a limit passes",
+            |asked, tried| if is_create(asked) && tried < 1 { Mood::Busy(429) } else { Mood::Fine },
+            2,
+            true,
+        ),
+        ("a question", |asked, tried| if is_list(asked) && tried < 2 { Mood::Busy(503) } else { Mood::Fine }, 1, true),
+        ("making", |asked, tried| if is_create(asked) && tried < 1 { Mood::Busy(503) } else { Mood::Fine }, 1, false),
+        ("no answer", |asked, _| if is_create(asked) { Mood::Silent } else { Mood::Fine }, 1, false),
+    ];
+    for (what, mood, creates, starts) in cases {
+        let (addr, all) = serve(move |asked, before| {
+            let tried = before.iter().filter(|one| one.path == asked.path && one.method == asked.method).count();
+            match mood(asked, tried) {
+                Mood::Fine => Some(answer(asked)),
+                Mood::Silent => None,
+                Mood::Busy(status) => {
+                    let words = json!({"code": status, "message": "Rate limit exceeded"}).to_string();
+                    Some((status, "application/json", words.into_bytes()))
+                }
+            }
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let (provider, id) = provider(addr, dir.path());
+        let spec = SandboxSpec { id, workspace: dir.path().join("p/workspace"), env: Default::default() };
+        let started = provider.start(spec).await;
+        assert_eq!(started.is_ok(), starts, "{what}: {:?}", started.err());
+        assert_eq!(all.lock().unwrap().iter().filter(|asked| is_create(asked)).count(), creates, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_those_of_the_sdks_and_answers_of_the_real_service_are_understood() {
+    let (addr, all) = serve(|asked, _| Some(answer(asked))).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (provider, id) = provider(addr, dir.path());
     let spec = SandboxSpec {
         id,
         workspace: dir.path().join("p/workspace"),
