@@ -1,6 +1,6 @@
 //! What is known of the two sides of a workspace: what was inside when its copy was made here.
 
-use super::manifest::Remote;
+use super::manifest::{Manifest, Remote};
 use super::transfer::FILE_MAX;
 use crate::domain::FileKind;
 use crate::sandbox::provider::EntryInfo;
@@ -73,6 +73,16 @@ impl Index {
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
     }
 
+    /// What is not inside any more, or is of another kind now. Where there is `more` inside than was looked at, what
+    /// was not seen is not gone.
+    pub fn gone(&self, manifest: &Manifest, more: bool) -> Vec<String> {
+        let gone = |(path, known): (&String, &Known)| {
+            let gone = manifest.get(path).map_or(!more, |remote| remote.kind != known.remote.kind);
+            gone.then(|| path.clone())
+        };
+        self.entries.iter().filter_map(gone).collect()
+    }
+
     /// Files that stay inside for their size.
     pub fn large(&self) -> BTreeMap<String, EntryInfo> {
         let large = self.entries.iter().filter(|(_, known)| is_large(&known.remote));
@@ -104,12 +114,14 @@ pub struct Push {
     pub removed: Vec<String>,
 }
 
-/// Compares the folder with what was inside. What can be rebuilt is left alone on both sides.
-pub fn local_changes(disk: Vec<EntryInfo>, index: &Index, skip: &[String]) -> Push {
+/// Compares the folder with what was inside. What can be rebuilt is left alone on both sides. Where there is `more` here
+/// than was looked at, what was not seen is not gone.
+pub fn local_changes(disk: Vec<EntryInfo>, more: bool, index: &Index, skip: &[String]) -> Push {
     let skipped = |path: &str| path.split('/').any(|part| skip.iter().any(|name| name == part));
     let here: BTreeMap<&str, FileKind> = disk.iter().map(|info| (info.path.as_str(), info.kind)).collect();
     let gone = |(path, known): (&String, &Known)| {
-        let gone = !is_large(&known.remote) && here.get(path.as_str()) != Some(&known.remote.kind);
+        let here = here.get(path.as_str());
+        let gone = !is_large(&known.remote) && here.map_or(!more, |kind| *kind != known.remote.kind);
         (gone && !skipped(path)).then(|| path.clone())
     };
     let gone: BTreeSet<String> = index.entries.iter().filter_map(gone).collect();
@@ -159,7 +171,7 @@ mod tests {
             info("src", FileKind::Directory, 0, 300),
             info("src/new", FileKind::File, 1, 300),
         ];
-        let push = local_changes(disk, &index, &[]);
+        let push = local_changes(disk, false, &index, &[]);
         assert_eq!(push.entries.iter().map(|info| info.path.as_str()).collect::<Vec<_>>(), ["edited", "src/new"]);
         assert!(push.removed.is_empty());
     }
@@ -171,7 +183,7 @@ mod tests {
             ("src/a", known(FileKind::File, 5, Some((5, 100)))),
             ("became-a-folder", known(FileKind::File, 5, Some((5, 100)))),
         ]);
-        let push = local_changes(vec![info("became-a-folder", FileKind::Directory, 0, 1)], &index, &[]);
+        let push = local_changes(vec![info("became-a-folder", FileKind::Directory, 0, 1)], false, &index, &[]);
         assert_eq!(push.removed, ["became-a-folder", "src"]);
         assert_eq!(push.entries.len(), 1);
     }
@@ -184,6 +196,18 @@ mod tests {
         ]);
         let disk =
             vec![info("node_modules/x/index.js", FileKind::File, 1, 1), info("dump", FileKind::File, FILE_MAX + 1, 1)];
-        assert_eq!(local_changes(disk, &index, &["node_modules".to_owned()]), Push::default());
+        assert_eq!(local_changes(disk, false, &index, &["node_modules".to_owned()]), Push::default());
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_taken_for_deleted() {
+        let index =
+            index(&[("a", known(FileKind::File, 5, Some((5, 100)))), ("b", known(FileKind::Directory, 0, None))]);
+        assert_eq!(local_changes(Vec::new(), false, &index, &[]).removed, ["a", "b"]);
+        assert!(local_changes(Vec::new(), true, &index, &[]).removed.is_empty());
+        let file = known(FileKind::File, 1, None).remote;
+        let manifest = Manifest::from([("b".to_owned(), file)]);
+        assert_eq!(index.gone(&manifest, false), ["a", "b"]);
+        assert_eq!(index.gone(&manifest, true), ["b"], "it is of another kind now");
     }
 }

@@ -79,8 +79,9 @@ impl Mirror {
             let unknown_here = |(path, remote)| (path, Known { remote, local: None });
             state.index().await.entries = there.into_iter().map(unknown_here).collect();
         }
-        let changes = local_changes(self.list_disk().await?, state.index().await, &self.skip);
-        let Push { entries, removed } = changes;
+        let disk = self.list_disk().await?;
+        let more = disk.len() >= manifest::ENTRIES_MAX;
+        let Push { entries, removed } = local_changes(disk, more, state.index().await, &self.skip);
         let sent: BTreeMap<String, Local> =
             entries.iter().map(|entry| (entry.path.clone(), Local::of(entry))).collect();
         transfer::remove(envd, removed).await?;
@@ -115,7 +116,7 @@ impl Mirror {
         self.check_size(&manifest)?;
         let file = state.path.clone();
         let index = state.index().await;
-        let mut changed = self.drop_gone(index, &manifest).await;
+        let mut changed = self.drop_gone(index, &manifest, more).await;
         let mut wanted = Vec::new();
         for (path, remote) in &manifest {
             if index.entries.get(path).is_some_and(|known| known.remote == *remote) {
@@ -191,12 +192,9 @@ impl Mirror {
         Err(SandboxError::Limit(format!("the project's files have {bytes} MiB; {limit} MiB are allowed here")))
     }
 
-    /// Removes here what is gone inside, or is of another kind now.
-    async fn drop_gone(&self, index: &mut Index, manifest: &Manifest) -> bool {
-        let gone = |(path, known): &(&String, &Known)| {
-            manifest.get(*path).is_none_or(|remote| remote.kind != known.remote.kind)
-        };
-        let gone: Vec<String> = index.entries.iter().filter(gone).map(|(path, _)| path.clone()).collect();
+    /// Removes here what is gone inside.
+    async fn drop_gone(&self, index: &mut Index, manifest: &Manifest, more: bool) -> bool {
+        let gone = index.gone(manifest, more);
         for path in &gone {
             self.tolerate(path, self.disk.remove(path).await);
             index.entries.remove(path);

@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 pub const HOME: &str = "/home/user";
 /// Events waiting for a reader; then the process waits.
 const BACKLOG: usize = 16;
-/// A broken stream is taken up again so often, one second apart: the exit is kept for thirty.
-const TRIES: u32 = 20;
+/// Before a broken stream is taken up again, and by how much longer after each try that fails, up to ten times that.
+/// The service keeps an exit for thirty seconds, and a process that still runs for good.
+const PAUSE: Duration = Duration::from_secs(1);
 const GAP: &[u8] = b"\n[the connection to the sandbox broke; some output may be missing here]\n";
 
 /// Starts a process with a mark; tasks that serve it end with the sandbox.
@@ -141,11 +142,11 @@ impl Reader {
         Ok(None)
     }
 
+    /// Takes the stream up again, however long the service cannot be reached. Fails if it does not know the process.
     async fn reconnect(&self) -> Result<Frames, E2bError> {
         let body = json!({ "process": { "pid": self.pid } });
-        let mut tried = 0;
+        let mut tries = 0;
         loop {
-            tried += 1;
             let error = match self.envd.stream("process.Process/Connect", &body, User::Normal, None).await {
                 // An error of the call comes as the stream's first and last frame.
                 Ok(mut frames) => match begin(&mut frames).await {
@@ -157,10 +158,11 @@ impl Reader {
             if error.is_missing() {
                 self.envd.check_boot().await;
             }
-            if error.is_missing() || tried == TRIES {
+            if matches!(error, E2bError::Rpc { .. } | E2bError::Protocol(_)) {
                 return Err(error);
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tries = (tries + 1).min(10);
+            tokio::time::sleep(PAUSE * tries).await;
         }
     }
 
