@@ -104,7 +104,8 @@ async fn agent(folder: &Path, fake: &FakeModel) -> Outcome<(Store, Agent)> {
     };
     let catalog = Catalog::new(config, fake.endpoint.clone(), StreamLimits::default(), false);
     let limits = RunCommandLimits { default: Duration::from_secs(1) };
-    let deps = AgentDeps::new(store.clone(), catalog, AgentConfig { max_steps: 1_000 }, limits, Vec::new());
+    let deps =
+        AgentDeps::new(store.clone(), catalog, AgentConfig { max_steps: 1_000 }, limits, std::sync::Arc::new(Vec::new));
     let workflow = Workflow::new(&store, WorkflowOptions::default());
     workflow.register(turn_task(deps.clone()));
     workflow.register(Nothing);

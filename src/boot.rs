@@ -8,12 +8,13 @@ use crate::config::{Config, EngineConfig, ServerConfig};
 use crate::domain::ApiError;
 use crate::llm::{Catalog, DemoServer, StreamLimits};
 use crate::otlp::Exporter;
+use crate::sandbox::e2b::E2bProvider;
 use crate::sandbox::egress::Egress;
 use crate::sandbox::fleet::Fleet;
 use crate::sandbox::gateway::Gateway;
 use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
-use crate::sandbox::provider::{HostTool, Provider};
+use crate::sandbox::provider::Provider;
 use crate::sandbox::{PreviewAddress, SandboxError, Service};
 use crate::services::Services;
 use crate::store::{Store, StoreError};
@@ -56,6 +57,9 @@ pub enum BootError {
     /// What decides when tasks run cannot be had.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The remote provider cannot be made.
+    #[error("cannot use e2b: {0}")]
+    Provider(SandboxError),
     /// The record of earlier runs cannot be brought up to date.
     #[error("cannot take up the runs of the last start: {0}")]
     Workflow(#[from] WorkflowError),
@@ -84,18 +88,19 @@ pub struct App {
 impl App {
     /// Starts everything; requests are answered when it returns.
     pub async fn start(config: Config) -> Result<Self, BootError> {
-        let (provider, egress) = local_provider(&config);
-        Self::assemble(config, provider, Some(egress)).await
+        let Providers { projects, api, egress } = providers(&config)?;
+        Self::assemble(config, projects, api, Some(egress)).await
     }
 
     /// The same over another way to make sandboxes.
     pub async fn start_over(config: Config, provider: Arc<dyn Provider>) -> Result<Self, BootError> {
-        Self::assemble(config, provider, None).await
+        Self::assemble(config, Arc::clone(&provider), provider, None).await
     }
 
     async fn assemble(
         mut config: Config,
         provider: Arc<dyn Provider>,
+        api: Arc<dyn Provider>,
         egress: Option<Egress>,
     ) -> Result<Self, BootError> {
         let listener = listen(config.server.addr).await?;
@@ -103,12 +108,11 @@ impl App {
         config.server.addr = addr;
         let config = Arc::new(config);
         let config_otlp = config.otlp.clone();
-        let (store, host_tools) =
-            tokio::join!(Store::open(&config.server.data_dir), look_at_host_tools(Arc::clone(&provider)));
+        let (store, ()) = tokio::join!(Store::open(&config.server.data_dir), look_at_tools(Arc::clone(&provider)));
         let store = store?;
         let demo = DemoServer::start().await.map_err(BootError::Demo)?;
         let workflow = workflow(&config, &store).await?;
-        let (services, deps) = services(config, store, workflow, provider, &demo, host_tools);
+        let (services, deps) = services(config, store, workflow, provider, api, &demo);
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
@@ -202,8 +206,8 @@ fn services(
     store: Store,
     workflow: Workflow,
     provider: Arc<dyn Provider>,
+    api: Arc<dyn Provider>,
     demo: &DemoServer,
-    host_tools: Vec<HostTool>,
 ) -> (Services, AgentDeps) {
     let catalog = Catalog::new(config.model.clone(), demo.endpoint(), StreamLimits::default(), true);
     let sandbox = Service::new(
@@ -213,25 +217,45 @@ fn services(
         store.clone(),
         config.server.data_dir.clone(),
     );
-    let fleet = Fleet::new(Arc::clone(&provider), store.clone(), config.server.data_dir.clone());
+    let fleet = Fleet::new(api, store.clone(), config.server.data_dir.clone());
     tasks::register(&workflow, &sandbox, store.events());
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
-    let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
+    let asked = Arc::clone(&provider);
+    let tools = Arc::new(move || asked.tools());
+    let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, tools);
     workflow.register(turn_task(deps.clone()));
     let agent = Agent::new(deps.clone(), workflow.clone());
     (Services { store, workflow, sandbox, fleet, agent, catalog, provider, config }, deps)
 }
 
-/// Sandboxes on this machine, and their way out.
-pub fn local_provider(config: &Config) -> (Arc<dyn Provider>, Egress) {
+/// Who makes which sandboxes.
+pub struct Providers {
+    /// Those of projects.
+    pub projects: Arc<dyn Provider>,
+    /// Those of the e2b API, which this server offers itself.
+    api: Arc<dyn Provider>,
+    /// The way out of those on this machine.
+    egress: Egress,
+}
+
+/// The embedded provider, and beside it for projects the remote one that is configured.
+pub fn providers(config: &Config) -> Result<Providers, BootError> {
     let egress = Egress::of_this_host();
-    let hook = Arc::new(egress.clone());
-    (Arc::new(LocalProvider::new(config.sandbox.clone(), config.server.data_dir.clone(), hook)), egress)
+    let (hook, data_dir) = (Arc::new(egress.clone()), &config.server.data_dir);
+    let api: Arc<dyn Provider> = Arc::new(LocalProvider::new(config.sandbox.clone(), data_dir.clone(), hook));
+    let projects: Arc<dyn Provider> = match &config.e2b {
+        Some(e2b) => Arc::new(E2bProvider::new(e2b.clone(), &config.sandbox, data_dir).map_err(BootError::Provider)?),
+        None => Arc::clone(&api),
+    };
+    Ok(Providers { projects, api, egress })
 }
 
 /// The provider asks each toolchain for its version, which blocks for a moment.
-async fn look_at_host_tools(provider: Arc<dyn Provider>) -> Vec<HostTool> {
-    tokio::task::spawn_blocking(move || provider.tools()).await.unwrap_or_default()
+async fn look_at_tools(provider: Arc<dyn Provider>) {
+    let looked = tokio::task::spawn_blocking(move || drop(provider.tools())).await;
+    if let Err(error) = looked {
+        tracing::warn!(%error, "the toolchains were not looked at");
+    }
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, BootError> {

@@ -24,6 +24,9 @@ const NAMING: Duration = Duration::from_millis(300);
 /// Characters of the prompt in the title of the run.
 const TITLE: usize = 80;
 
+/// Tells what is usable inside sandboxes, as far as that is known by now.
+pub type InstalledTools = Arc<dyn Fn() -> Vec<HostTool> + Send + Sync>;
+
 /// The parts the agent is made of. Cheap to clone; all clones share one gate.
 #[derive(Clone)]
 pub struct AgentDeps {
@@ -31,7 +34,7 @@ pub struct AgentDeps {
     pub(super) catalog: Catalog,
     pub(super) config: AgentConfig,
     pub(super) toolbox: Arc<Toolbox>,
-    pub(super) host_tools: Arc<[HostTool]>,
+    pub(super) tools: InstalledTools,
     pub(super) gate: Arc<Gate>,
 }
 
@@ -68,23 +71,16 @@ impl Gate {
 }
 
 impl AgentDeps {
-    /// The standard agent. `host_tools` is what the sandboxes' provider found on the machine.
+    /// The standard agent. `tools` is what the sandboxes' provider knows to be usable inside.
     pub fn new(
         store: Store,
         catalog: Catalog,
         config: AgentConfig,
         limits: RunCommandLimits,
-        host_tools: Vec<HostTool>,
+        tools: InstalledTools,
     ) -> Self {
         let gate = Gate { stripes: Default::default(), next: StdMutex::default() };
-        Self {
-            store,
-            catalog,
-            config,
-            toolbox: Arc::new(Toolbox::new(limits)),
-            host_tools: host_tools.into(),
-            gate: Arc::new(gate),
-        }
+        Self { store, catalog, config, toolbox: Arc::new(Toolbox::new(limits)), tools, gate: Arc::new(gate) }
     }
 
     /// How the model that answers is called. A model that does not exist is an error; a provider that cannot be asked

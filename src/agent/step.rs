@@ -88,7 +88,7 @@ impl<'a> Asking<'a> {
         let window = facts.context.map(|tokens| tokens.saturating_mul(BYTES_PER_TOKEN) * 3 / 4);
         let window = window.and_then(|bytes| usize::try_from(bytes).ok());
         let budget = window.map_or(BUDGET, |bytes| bytes.clamp(BUDGET_MIN, 8 * BUDGET));
-        let system = prompt::system(&deps.host_tools);
+        let system = prompt::system(&(deps.tools)());
         Ok(Self { deps, ctx, project, message, model, facts, system, budget, parts })
     }
 

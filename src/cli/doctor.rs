@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// Prints the checks. Exit status 1 if one failed.
 pub(super) async fn doctor(config: Config) -> Result<ExitCode, Failed> {
     crate::telemetry::init("off");
-    let (provider, _egress) = boot::local_provider(&config);
+    let provider = boot::providers(&config)?.projects;
     let mut checks = vec![data_folder(&config).await, address(&config).await, browser_files(&config)];
     checks.extend(provider.doctor().await);
     checks.push(model(&config).await);

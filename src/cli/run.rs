@@ -55,6 +55,7 @@ async fn turn(services: &Services, args: &RunArgs) -> Result<ExitCode, Failed> {
         return Ok(ExitCode::from(130));
     };
     if let Some(out) = &args.out {
+        services.sandbox.sync_files(&project).await.map_err(|error| Failed(error.to_string()))?;
         let workspace = services.config.server.data_dir.join("projects").join(project.as_str()).join("workspace");
         let (from, to) = (workspace, out.clone());
         tokio::task::spawn_blocking(move || copy_tree(&from, &to))

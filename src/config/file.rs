@@ -12,6 +12,7 @@ pub struct FileConfig {
     pub model: ModelTable,
     pub agent: AgentTable,
     pub sandbox: SandboxTable,
+    pub e2b: E2bTable,
     /// Belongs to leptos.
     #[serde(rename = "package")]
     _package: Option<serde::de::IgnoredAny>,
@@ -49,6 +50,7 @@ pub struct AgentTable {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SandboxTable {
+    pub provider: Option<String>,
     pub memory_mib: Option<u64>,
     pub processes: Option<u64>,
     pub disk_mib: Option<u64>,
@@ -60,4 +62,16 @@ pub struct SandboxTable {
     pub disk_floor_mib: Option<u64>,
     pub init: Option<PathBuf>,
     pub extra_mounts: Option<Vec<PathBuf>>,
+}
+
+/// `[e2b]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct E2bTable {
+    pub api_key: Option<String>,
+    pub api_url: Option<String>,
+    pub domain: Option<String>,
+    pub sandbox_url: Option<String>,
+    pub template: Option<String>,
+    pub timeout_seconds: Option<u64>,
 }

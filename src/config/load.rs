@@ -2,8 +2,8 @@
 
 use super::file::FileConfig;
 use super::{
-    AgentConfig, Config, EngineConfig, ModelConfig, OtlpConfig, RestateAddress, RestateConfig, SandboxConfig, Secret,
-    ServerConfig, dotenv,
+    AgentConfig, Config, E2bConfig, EngineConfig, ModelConfig, OtlpConfig, RestateAddress, RestateConfig,
+    SandboxConfig, Secret, ServerConfig, dotenv,
 };
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -82,6 +82,7 @@ impl Config {
                     as u32,
             },
             sandbox: sandbox(&env, &file)?,
+            e2b: e2b(&env, &file)?,
             otlp: otlp(&env)?,
             engine: engine(&env)?,
         };
@@ -89,8 +90,16 @@ impl Config {
         Ok(config)
     }
 
-    /// Refuses combinations that would expose the server.
+    /// Refuses combinations that would expose the server, or have it call itself.
     fn check(&self) -> Result<(), ConfigError> {
+        if let Some(e2b) = &self.e2b
+            && is_address(&e2b.api_url, self.server.addr)
+        {
+            return Err(value(
+                "E2B_API_URL",
+                "this is the server's own address; unset E2B_API_KEY, or set SANDCASTLE_PROVIDER=local",
+            ));
+        }
         match &self.server.access_token {
             Some(token) if token.expose().len() < TOKEN_MIN => Err(value(
                 "SANDCASTLE_ACCESS_TOKEN",
@@ -242,6 +251,45 @@ fn sandbox(env: &Env<'_>, file: &FileConfig) -> Result<SandboxConfig, ConfigErro
             .or(table.extra_mounts)
             .unwrap_or_default(),
     })
+}
+
+/// The remote service, if a key or the choice of a provider asks for one.
+fn e2b(env: &Env<'_>, file: &FileConfig) -> Result<Option<E2bConfig>, ConfigError> {
+    let table = file.e2b.clone();
+    let key = env.text("E2B_API_KEY").or(table.api_key);
+    let key = match (env.text("SANDCASTLE_PROVIDER").or(file.sandbox.provider.clone()).as_deref(), key) {
+        (Some("local"), _) | (None, None) => return Ok(None),
+        (Some("e2b") | None, Some(key)) => key,
+        (Some("e2b"), None) => return Err(value("E2B_API_KEY", "is not set, and SANDCASTLE_PROVIDER is e2b")),
+        (Some(other), _) => return Err(value("SANDCASTLE_PROVIDER", format!("{other:?} is neither local nor e2b"))),
+    };
+    let url = |name: &str, url: String| {
+        let well_formed = url.starts_with("http://") || url.starts_with("https://");
+        let url = url.trim_end_matches('/').to_owned();
+        if well_formed { Ok(url) } else { Err(value(name, "expected a URL that begins with http:// or https://")) }
+    };
+    let domain = env.text("E2B_DOMAIN").or(table.domain).unwrap_or_else(|| "e2b.app".to_owned());
+    if domain.contains(['/', '@', '*']) {
+        return Err(value("E2B_DOMAIN", "expected a bare domain name such as e2b.app"));
+    }
+    let timeout = env.number("E2B_TIMEOUT", table.timeout_seconds, 300, 15..=86_400)?;
+    let api_url = env.text("E2B_API_URL").or(table.api_url).unwrap_or_else(|| format!("https://api.{domain}"));
+    let sandbox_url = env.text("E2B_SANDBOX_URL").or(table.sandbox_url);
+    Ok(Some(E2bConfig {
+        api_key: Secret::new(key),
+        api_url: url("E2B_API_URL", api_url)?,
+        domain,
+        sandbox_url: sandbox_url.map(|text| url("E2B_SANDBOX_URL", text)).transpose()?,
+        template: env.text("E2B_TEMPLATE").or(table.template).unwrap_or_else(|| "base".to_owned()),
+        timeout: Duration::from_secs(timeout),
+    }))
+}
+
+/// Whether a URL leads to an address of this machine.
+fn is_address(url: &str, addr: SocketAddr) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let here = [addr.to_string(), format!("localhost:{}", addr.port()), format!("127.0.0.1:{}", addr.port())];
+    here.iter().any(|here| here == authority)
 }
 
 /// The standard names; without an address nothing is exported.

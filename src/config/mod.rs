@@ -24,6 +24,8 @@ pub struct Config {
     pub agent: AgentConfig,
     /// Sandboxes.
     pub sandbox: SandboxConfig,
+    /// The service that makes projects' sandboxes; none for this machine itself.
+    pub e2b: Option<E2bConfig>,
     /// Where traces are sent; nowhere by default.
     pub otlp: Option<OtlpConfig>,
     /// What decides when tasks run.
@@ -62,6 +64,7 @@ impl Config {
             },
             agent: AgentConfig { max_steps: 40 },
             sandbox: SandboxConfig::default(),
+            e2b: None,
             otlp: None,
             engine: EngineConfig::Embedded,
         }
@@ -186,6 +189,23 @@ impl Default for SandboxConfig {
             extra_mounts: Vec::new(),
         }
     }
+}
+
+/// An e2b service: the cloud's, or any server that speaks its protocol. The names are those of its SDKs.
+#[derive(Clone, Debug)]
+pub struct E2bConfig {
+    /// The key.
+    pub api_key: Secret,
+    /// Its control plane, without a slash at the end. Default `https://api.{domain}`.
+    pub api_url: String,
+    /// Below it sandboxes have their hosts. Default `e2b.app`.
+    pub domain: String,
+    /// One address for everything in sandboxes instead, by headers; without a slash at the end.
+    pub sandbox_url: Option<String>,
+    /// What sandboxes are made from. Default `base`.
+    pub template: String,
+    /// How long a sandbox lives after the last word of a server that died. Default 300 s.
+    pub timeout: Duration,
 }
 
 /// A value that must not be seen in logs, events, prompts or `Debug` output.

@@ -27,7 +27,8 @@ impl Service {
     ) -> Result<(), SandboxError> {
         let entry = self.inner.entry(project).await?;
         let options = ListOptions { depth: 64, max_entries: ENTRIES_MAX, skip: super::files::skipped() };
-        let listing = match entry.files.list("", options.clone()).await {
+        let files = entry.present_files().await?;
+        let listing = match files.list("", options.clone()).await {
             Ok(listing) => listing,
             Err(SandboxError::NotFound(_)) => super::provider::Listing::default(),
             Err(error) => return Err(error),
@@ -42,7 +43,7 @@ impl Service {
                 continue;
             }
             bytes += info.size;
-            if let Err(error) = zip.add(info, &*entry.files, &mut out).await? {
+            if let Err(error) = zip.add(info, files, &mut out).await? {
                 left_out.push(format!("{} ({error})", info.path));
             }
         }

@@ -1,5 +1,6 @@
 //! What the service knows about one project's sandbox while the server runs.
 
+use super::SandboxError;
 use super::activity::Activity;
 use super::command::Command;
 use super::provider::{Files, Instance, SandboxSpec};
@@ -97,6 +98,12 @@ impl Entry {
     /// The live sandbox, if there is one.
     pub(super) fn live(&self) -> Option<Live> {
         lock(&self.live).as_ref().filter(|live| !live.instance.closed().is_cancelled()).cloned()
+    }
+
+    /// The workspace's files as they are inside now. What only looks, and has read lately, uses `files`.
+    pub(super) async fn present_files(&self) -> Result<&dyn Files, SandboxError> {
+        self.files.sync().await?;
+        Ok(&*self.files)
     }
 
     /// Puts a live sandbox in place, or takes it away.

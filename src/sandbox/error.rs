@@ -8,6 +8,9 @@ pub enum SandboxError {
     /// The host cannot isolate; the text says why and the fix. Nothing was run.
     #[error("cannot create an isolated sandbox: {0}. Run `sandcastle doctor` for details.")]
     NotIsolated(String),
+    /// The provider will not do it: the key is wrong, a quota is used up. The text says what to change.
+    #[error("{0}")]
+    Refused(String),
     /// A path is malformed or leaves the workspace.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -64,7 +67,9 @@ impl From<SandboxError> for ApiError {
             SandboxError::Limit(_) => ErrorCode::Storage,
             SandboxError::PortClosed(_) => ErrorCode::Conflict,
             SandboxError::Unanswered(_) => ErrorCode::Timeout,
-            SandboxError::NotIsolated(_) | SandboxError::Dead(_) | SandboxError::Io(_) => ErrorCode::Sandbox,
+            SandboxError::NotIsolated(_) | SandboxError::Refused(_) | SandboxError::Dead(_) | SandboxError::Io(_) => {
+                ErrorCode::Sandbox
+            }
             SandboxError::Cancelled => ErrorCode::Cancelled,
         };
         Self::new(code, error.to_string())

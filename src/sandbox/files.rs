@@ -3,7 +3,7 @@
 use super::SandboxError;
 use super::edit::{self, Edit};
 use super::entry::Entry;
-use super::provider::ListOptions;
+use super::provider::{Files, ListOptions};
 use super::service::{Inner, Service};
 use crate::domain::{CallId, EventBody, FileKind, FileNode, ProjectId, build_tree, clean_path};
 use bytes::Bytes;
@@ -99,10 +99,16 @@ impl Service {
         self.inner.emit(project, vec![EventBody::FilesChanged]).await
     }
 
+    /// Makes the workspace's folder on this machine what is in the sandbox now, for whoever copies it as a whole.
+    pub async fn sync_files(&self, project: &ProjectId) -> Result<(), SandboxError> {
+        self.inner.entry(project).await?.files.sync().await
+    }
+
     /// Reads a file; works while the sandbox is asleep.
     pub async fn read_file(&self, project: &ProjectId, path: &str) -> Result<FileContent, SandboxError> {
         let entry = self.inner.entry(project).await?;
-        read_one(&entry, clean_path(path)?).await
+        let path = clean_path(path)?;
+        read_one(entry.present_files().await?, path).await
     }
 
     /// Replaces texts in a file, each of which must occur exactly once. All or nothing.
@@ -115,7 +121,7 @@ impl Service {
     ) -> Result<WrittenFile, SandboxError> {
         let entry = self.inner.entry(project).await?;
         let path = clean_path(path)?;
-        let content = read_one(&entry, path.clone()).await?;
+        let content = read_one(entry.present_files().await?, path.clone()).await?;
         let text = match content {
             FileContent { truncated: true, .. } => {
                 return Err(SandboxError::Limit(format!("{path} is larger than 1 MiB; change it with a command")));
@@ -135,6 +141,10 @@ impl Service {
     pub async fn list_files(&self, project: &ProjectId) -> Result<Vec<FileNode>, SandboxError> {
         let entry = self.inner.entry(project).await?;
         let options = ListOptions { depth: TREE_DEPTH, max_entries: TREE_MAX, skip: skipped() };
+        if let Err(error) = entry.files.sync().await {
+            // A tree that is a moment old is better than none.
+            tracing::warn!(%project, %error, "the tree may be out of date");
+        }
         let listing = match entry.files.list("", options).await {
             Ok(listing) => listing,
             // No workspace yet: no files.
@@ -209,12 +219,12 @@ async fn write_one(entry: &Entry, path: &str, content: String) -> Result<Written
     Ok(WrittenFile { path: path.to_owned(), bytes: info.size })
 }
 
-async fn read_one(entry: &Entry, path: String) -> Result<FileContent, SandboxError> {
-    let info = entry.files.stat(&path).await.map_err(|error| about(&path, error))?;
+async fn read_one(files: &dyn Files, path: String) -> Result<FileContent, SandboxError> {
+    let info = files.stat(&path).await.map_err(|error| about(&path, error))?;
     if info.kind == FileKind::Directory {
         return Err(SandboxError::Invalid(format!("{path} is a directory; list it instead")));
     }
-    let bytes = entry.files.read(&path, 0, READ_MAX).await.map_err(|error| about(&path, error))?;
+    let bytes = files.read(&path, 0, READ_MAX).await.map_err(|error| about(&path, error))?;
     let size = info.size.max(bytes.len() as u64);
     let truncated = size > bytes.len() as u64;
     let text = as_text(&bytes, truncated).map(str::to_owned);

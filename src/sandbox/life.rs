@@ -45,10 +45,12 @@ impl Service {
     pub async fn delete(&self, project: &ProjectId) -> Result<(), SandboxError> {
         let entry = self.inner.entry(project).await?;
         let mut deleted = entry.life.lock().await;
-        *deleted = true;
         if let Some(live) = entry.set_live(None) {
             end(&live, "the project was deleted").await;
         }
+        // While this fails the project stays: what is elsewhere would be forgotten, and cost money.
+        self.inner.provider.forget(&entry.spec).await?;
+        *deleted = true;
         self.inner.forget(&entry);
         if let Some(network) = self.inner.provider.network() {
             network.forget(&entry.id);

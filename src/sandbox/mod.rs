@@ -8,6 +8,7 @@ mod address;
 mod archive;
 mod base64;
 mod command;
+pub mod e2b;
 mod edit;
 pub mod egress;
 mod entry;

@@ -29,11 +29,11 @@ impl Service {
         let entry = self.inner.entry(project).await?;
         let network = self.inner.decides_network()?;
         let before = self.inner.state(project).await?.network.policy.clone();
-        network.set_policy(&entry.id, &policy)?;
+        network.set_policy(&entry.id, &policy).await?;
         let recorded = self.inner.emit(project, vec![EventBody::NetworkPolicyChanged { policy }]).await;
         if recorded.is_err() {
             // What is not recorded must not hold either: a restart would silently undo it.
-            network.set_policy(&entry.id, &before)?;
+            network.set_policy(&entry.id, &before).await?;
         }
         recorded
     }
@@ -55,8 +55,7 @@ impl Inner {
     /// Tells the provider about a sandbox that an earlier server knew.
     pub(super) fn take_up_network(&self, id: &SandboxId, state: &ProjectState) -> Result<(), SandboxError> {
         let Some(network) = self.provider.network() else { return Ok(()) };
-        network.restore(id, &state.network.lines);
-        network.set_policy(id, &state.network.policy)
+        network.restore(id, &state.network.policy, &state.network.lines)
     }
 }
 

@@ -24,7 +24,8 @@ pub trait Provider: Send + Sync {
     /// The limits a new sandbox gets and how they are held.
     fn limits(&self) -> Limits;
 
-    /// Languages and tools usable inside, for the agent's prompt and for `doctor`.
+    /// Languages and tools usable inside, as far as they are known by now, for the agent's prompt and for `doctor`. The
+    /// first call may block for a moment.
     fn tools(&self) -> Vec<HostTool>;
 
     /// Builds a sandbox over the workspace, ready for commands. Fails closed: no isolation, no sandbox.
@@ -38,6 +39,11 @@ pub trait Provider: Send + Sync {
         Err(SandboxError::Invalid(format!("the provider {} cannot copy workspaces", self.name())))
     }
 
+    /// Removes what there is of a sandbox besides its workspace, wherever that is. It never starts again.
+    async fn forget(&self, _spec: &SandboxSpec) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
     /// What may leave sandboxes, where this provider decides that.
     fn network(&self) -> Option<&dyn Network> {
         None
@@ -48,15 +54,17 @@ pub trait Provider: Send + Sync {
 }
 
 /// What may leave sandboxes, and what did. A sandbox is known here by its id from the first call on, alive or not.
+#[async_trait]
 pub trait Network: Send + Sync {
-    /// Sets what a sandbox may reach. Connections that are forbidden now are cut. Fails if a rule cannot be read.
-    fn set_policy(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError>;
+    /// Sets what a sandbox may reach. Connections that are forbidden now are cut. Fails if a rule cannot be read or held.
+    async fn set_policy(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError>;
 
-    /// Its destinations so far, the latest first.
+    /// Its destinations so far, the latest first. Empty where they are not told.
     fn ledger(&self, id: &SandboxId) -> Vec<NetworkLine>;
 
-    /// Takes up a ledger that another server began.
-    fn restore(&self, id: &SandboxId, lines: &[NetworkLine]);
+    /// Takes up what an earlier server knew of a sandbox that is not alive. A rule that cannot be held is told at its
+    /// next start at the latest.
+    fn restore(&self, id: &SandboxId, policy: &NetworkPolicy, lines: &[NetworkLine]) -> Result<(), SandboxError>;
 
     /// Grows whenever the ledger changes.
     fn changed(&self, id: &SandboxId) -> watch::Receiver<u64>;
@@ -70,20 +78,21 @@ pub trait Network: Send + Sync {
 pub struct SandboxSpec {
     /// Its id.
     pub id: SandboxId,
-    /// The workspace on the host's disk; the provider creates it if missing. It appears inside as `/home/user`.
+    /// The workspace on the host's disk; the provider creates it if missing. It appears inside as `/home/user`, or is a
+    /// copy of what is there, as of the last [`Files::sync`].
     pub workspace: PathBuf,
     /// Environment of every command, on top of the provider's own.
     pub env: BTreeMap<String, String>,
 }
 
-/// A program that is on the host and usable inside.
+/// A program that is usable inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTool {
     /// `node`, `npm`, `python3`, `go` ...
     pub name: String,
     /// The version it prints, shortened.
     pub version: String,
-    /// Where it is, on the host and inside alike.
+    /// Where it is inside.
     pub path: PathBuf,
 }
 
@@ -254,13 +263,20 @@ pub struct SandboxUsage {
 /// A workspace's files. Every path is relative to the workspace and never leaves it, whatever links lie inside.
 #[async_trait]
 pub trait Files: Send + Sync {
+    /// Makes what is read here what is in the sandbox now, where that is not so anyway. Without a live sandbox there is
+    /// nothing to do: what was there last stays readable.
+    async fn sync(&self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
     /// Type, size and times of an entry; links are not followed.
     async fn stat(&self, path: &str) -> Result<EntryInfo, SandboxError>;
 
     /// A regular file's content, at most `max` bytes from `offset`.
     async fn read(&self, path: &str, offset: u64, max: u64) -> Result<Bytes, SandboxError>;
 
-    /// Writes a whole file: temporary file, then rename. Makes parents. `executable` sets the x bits.
+    /// Writes a whole file; where the provider can, a reader sees the old or the new one. Makes parents. `executable`
+    /// sets the x bits.
     async fn write(&self, path: &str, content: Bytes, executable: bool) -> Result<EntryInfo, SandboxError>;
 
     /// Entries below `path` (empty for the root).

@@ -66,7 +66,8 @@ impl Service {
         let pattern = compile(&search)?;
         let entry = self.inner.entry(project).await?;
         let options = ListOptions { depth: 24, max_entries: FILES_MAX, skip: super::files::skipped() };
-        let listing = match entry.files.list(&search.folder, options).await {
+        let files = entry.present_files().await?;
+        let listing = match files.list(&search.folder, options).await {
             Ok(listing) => listing,
             Err(SandboxError::NotFound(_)) if search.folder.is_empty() => return Ok(Found::default()),
             Err(error) => return Err(error),
@@ -78,7 +79,7 @@ impl Service {
                 continue;
             }
             // A file that went away meanwhile has no lines.
-            let Ok(content) = entry.files.read(&info.path, 0, FILE_MAX).await else { continue };
+            let Ok(content) = files.read(&info.path, 0, FILE_MAX).await else { continue };
             let Ok(text) = std::str::from_utf8(&content) else { continue };
             found.files += 1;
             for (number, line) in text.lines().enumerate().filter(|(_, line)| pattern.is_match(line)) {

@@ -27,6 +27,10 @@ pub(super) async fn watch(inner: Arc<Inner>, entry: Arc<Entry>, live: Live) {
     let mut open: BTreeSet<u16> = BTreeSet::new();
     let closed = live.instance.closed();
     let mut notice = live.instance.notice();
+    if notice.borrow().is_some() {
+        // Known since before anybody watched.
+        notice.mark_changed();
+    }
     let mut files_due = Instant::now();
     let mut seen = (u64::MAX, 0);
     loop {
@@ -119,7 +123,7 @@ pub(super) async fn report_changed_files(inner: &Inner, entry: &Entry) {
 /// Paths, sizes and times of the workspace as one number.
 async fn fingerprint(entry: &Entry) -> Option<u64> {
     let options = ListOptions { depth: 12, max_entries: FILES_MAX, skip: super::files::skipped() };
-    let listing = entry.files.list("", options).await.ok()?;
+    let listing = entry.present_files().await.ok()?.list("", options).await.ok()?;
     let mut hasher = DefaultHasher::new();
     for entry in &listing.entries {
         (&entry.path, entry.size).hash(&mut hasher);

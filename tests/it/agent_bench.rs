@@ -92,7 +92,8 @@ impl Bench {
         };
         let catalog = Catalog::new(config, fake.endpoint.clone(), limits, false);
         let command = RunCommandLimits { default: Duration::from_secs(300) };
-        let deps = AgentDeps::new(store.clone(), catalog, AgentConfig { max_steps }, command, Vec::new());
+        let deps =
+            AgentDeps::new(store.clone(), catalog, AgentConfig { max_steps }, command, std::sync::Arc::new(Vec::new));
         let workflow = Workflow::new(&store, WorkflowOptions::default());
         workflow.register(turn_task(deps.clone()));
         workflow.register(CreateSandbox(sandbox.clone()));

@@ -119,3 +119,37 @@ fn the_file_in_the_repository_is_valid_and_agrees_with_the_build() {
         assert_eq!(leptos(&build).get(&key), Some(&value), "{key}");
     }
 }
+
+#[test]
+fn a_key_of_e2b_chooses_it_and_the_choice_of_a_provider_wins() {
+    assert!(resolve(&[], "").e2b.is_none());
+    let cloud = resolve(&[("E2B_API_KEY", "e2b_x")], "").e2b.unwrap();
+    assert_eq!((cloud.api_url.as_str(), cloud.domain.as_str()), ("https://api.e2b.app", "e2b.app"));
+    assert_eq!((cloud.sandbox_url, cloud.template.as_str(), cloud.timeout.as_secs()), (None, "base", 300));
+    assert_eq!(cloud.api_key.expose(), "e2b_x");
+    let own = [
+        ("E2B_API_KEY", "e2b_x"),
+        ("E2B_DOMAIN", "sand.example.org"),
+        ("E2B_SANDBOX_URL", "http://10.0.0.2:3000/"),
+        ("E2B_TEMPLATE", "node"),
+        ("E2B_TIMEOUT", "60"),
+    ];
+    let own = resolve(&own, "").e2b.unwrap();
+    assert_eq!(own.api_url, "https://api.sand.example.org");
+    assert_eq!((own.sandbox_url.as_deref(), own.timeout.as_secs()), (Some("http://10.0.0.2:3000"), 60));
+    assert!(resolve(&[("E2B_API_KEY", "k"), ("SANDCASTLE_PROVIDER", "local")], "").e2b.is_none());
+    let table = "[sandbox]\nprovider = \"e2b\"\n[e2b]\napi-key = \"k\"\ntemplate = \"t\"\n";
+    assert_eq!(resolve(&[], table).e2b.unwrap().template, "t");
+}
+
+#[test]
+fn a_remote_provider_that_cannot_work_is_refused_in_words() {
+    let none = refused(&[("SANDCASTLE_PROVIDER", "e2b")], "");
+    assert!(none.contains("E2B_API_KEY"), "{none}");
+    let other = refused(&[("SANDCASTLE_PROVIDER", "docker")], "");
+    assert!(other.contains("SANDCASTLE_PROVIDER") && other.contains("docker"), "{other}");
+    // The settings with which the SDKs use this server, still in the shell that starts it.
+    let itself = refused(&[("E2B_API_KEY", "k"), ("E2B_API_URL", "http://localhost:3000")], "");
+    assert!(itself.contains("own address") && itself.contains("SANDCASTLE_PROVIDER=local"), "{itself}");
+    assert!(refused(&[("E2B_API_KEY", "k"), ("E2B_API_URL", "api.e2b.app")], "").contains("http://"));
+}

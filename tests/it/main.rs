@@ -20,6 +20,7 @@ mod llm;
 mod misbehaving;
 mod otlp;
 mod preview;
+mod remote;
 mod repair;
 mod rest_api;
 mod sandbox_local;

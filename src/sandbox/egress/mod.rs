@@ -26,6 +26,7 @@ use crate::sandbox::SandboxError;
 use crate::sandbox::entry::lock;
 use crate::sandbox::local::EgressSockets;
 use crate::sandbox::provider::Network;
+use async_trait::async_trait;
 use dial::Dialer;
 use ledger::Ledger;
 use outlet::Outlet;
@@ -110,8 +111,8 @@ impl Egress {
     }
 }
 
-impl Network for Egress {
-    fn set_policy(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError> {
+impl Egress {
+    fn apply(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError> {
         let rules = Arc::new(Rules::parse(policy)?);
         self.site(id).rules.send_if_modified(|known| {
             let changed = *known != rules;
@@ -120,13 +121,21 @@ impl Network for Egress {
         });
         Ok(())
     }
+}
+
+#[async_trait]
+impl Network for Egress {
+    async fn set_policy(&self, id: &SandboxId, policy: &NetworkPolicy) -> Result<(), SandboxError> {
+        self.apply(id, policy)
+    }
 
     fn ledger(&self, id: &SandboxId) -> Vec<NetworkLine> {
         self.site(id).ledger.entries()
     }
 
-    fn restore(&self, id: &SandboxId, lines: &[NetworkLine]) {
+    fn restore(&self, id: &SandboxId, policy: &NetworkPolicy, lines: &[NetworkLine]) -> Result<(), SandboxError> {
         self.site(id).ledger.restore(lines);
+        self.apply(id, policy)
     }
 
     fn changed(&self, id: &SandboxId) -> watch::Receiver<u64> {

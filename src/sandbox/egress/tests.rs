@@ -133,6 +133,7 @@ async fn forbidden_addresses_are_reset_also_without_a_name_and_behind_a_proxy() 
         // No rule changes that.
         egress
             .set_policy(&id(), &policy(NetworkMode::Internet, &["0.0.0.0/0", "127.0.0.1", "169.254.169.254"]))
+            .await
             .unwrap();
         let outlet = outlet(&egress);
         for ip in ["127.0.0.1", "169.254.169.254", "198.18.77.7"] {
@@ -173,7 +174,7 @@ async fn a_name_is_looked_up_once_a_connection_and_not_at_all_where_it_may_not_p
     say(&outlet, ip, 80, GET).await.unwrap();
     assert_eq!(names.0.load(Ordering::Relaxed), 1);
     for mode in [NetworkMode::Off, NetworkMode::Allowlist] {
-        egress.set_policy(&id(), &policy(mode, &["other.example.com"])).unwrap();
+        egress.set_policy(&id(), &policy(mode, &["other.example.com"])).await.unwrap();
         assert!(say(&outlet, ip, 80, GET).await.unwrap().starts_with("HTTP/1.1 403"));
         assert_eq!(names.0.load(Ordering::Relaxed), 1, "the name leaked to a name server");
     }
@@ -198,7 +199,10 @@ async fn on_an_allowlist_the_name_inside_the_connection_counts_too() {
     for (port, words, passes) in cases {
         let (proxy, asked) = proxy().await;
         let egress = Egress::new(addresses(&["203.0.113.80"]), Some(proxy));
-        egress.set_policy(&id(), &policy(NetworkMode::Allowlist, &["cdn.example.com", "also.example.com"])).unwrap();
+        egress
+            .set_policy(&id(), &policy(NetworkMode::Allowlist, &["cdn.example.com", "also.example.com"]))
+            .await
+            .unwrap();
         let outlet = outlet(&egress);
         let ip = outlet.names.address_of("cdn.example.com");
         let answer = say(&outlet, ip.into(), port, &words).await;
@@ -222,9 +226,9 @@ async fn a_connection_ends_when_the_policy_forbids_it() {
         while egress.ledger(&id()).is_empty() {
             tokio::task::yield_now().await;
         }
-        egress.set_policy(&id(), &policy(NetworkMode::Allowlist, &["stream.example.com"])).unwrap();
+        egress.set_policy(&id(), &policy(NetworkMode::Allowlist, &["stream.example.com"])).await.unwrap();
         program.write_all(b"still allowed").await.unwrap();
-        egress.set_policy(&id(), &policy(NetworkMode::Off, &[])).unwrap();
+        egress.set_policy(&id(), &policy(NetworkMode::Off, &[])).await.unwrap();
         program.read_to_end(&mut Vec::new()).await
     };
     let (ended, ()) = tokio::join!(talk, outlet.connect(relay, from, SocketAddr::new(ip.into(), 443)));

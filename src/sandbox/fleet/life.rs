@@ -211,15 +211,15 @@ impl Fleet {
         self.end_at(sandbox, ends_at).await
     }
 
-    /// Replaces what its owner set about its network.
+    /// Replaces the rules of its way out. Who reaches its ports, and as what they see themselves, was said when it was
+    /// made and stays.
     pub async fn set_network(&self, sandbox: &Arc<Sandbox>, network: Network) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
-        self.hold(sandbox.id(), &network)?;
-        let token = secret()?;
+        self.hold(sandbox.id(), &network).await?;
         let record = sandbox.change(|record| {
-            record.traffic_token = network.private_ports.then(|| record.traffic_token.take().unwrap_or(token));
-            record.network = network;
+            let (private_ports, mask_host) = (record.network.private_ports, record.network.mask_host.take());
+            record.network = Network { private_ports, mask_host, ..network };
         });
         Ok(self.inner.save(&record).await?)
     }
@@ -269,7 +269,7 @@ impl Fleet {
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
         envs.insert("E2B_SANDBOX_ID".to_owned(), record.id.to_string());
         envs.insert("E2B_TEMPLATE_ID".to_owned(), record.template.clone());
-        self.hold(&record.id, &record.network)?;
+        self.hold(&record.id, &record.network).await?;
         let instance = self.inner.provider.start(self.inner.spec(&record.id, envs)).await?;
         let tree = instance.tree().await?;
         let live = Live {
@@ -289,10 +289,10 @@ impl Fleet {
     }
 
     /// Has what its owner set about the network held. A promise that nobody can hold is refused.
-    fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
+    async fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
         let policy = network.policy();
         match self.inner.provider.network() {
-            Some(holder) => Ok(holder.set_policy(id, &policy)?),
+            Some(holder) => Ok(holder.set_policy(id, &policy).await?),
             None if policy == NetworkPolicy::default() => Ok(()),
             None => Err(FleetError::Invalid("network rules are not supported by this server".to_owned())),
         }

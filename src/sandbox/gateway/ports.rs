@@ -48,7 +48,8 @@ pub(super) async fn forward(
     };
     let upgrade = request.headers().get(header::UPGRADE).cloned();
     let caller = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
-    let outgoing = outgoing(request, record.network.mask_host.as_deref(), upgrade);
+    let mask_host = record.network.mask_host.map(|host| host.replace("${PORT}", &port.to_string()));
+    let outgoing = outgoing(request, mask_host, upgrade);
     let mut sender = match http1::handshake::<_, ProxyBody>(TokioIo::new(connection)).await {
         Ok((sender, connection)) => {
             let (closing, awake) = (gateway.closing.clone(), live.awake.clone());
@@ -71,7 +72,7 @@ pub(super) async fn forward(
 }
 
 /// The request without what is between the caller and us.
-fn outgoing(request: Incoming, mask_host: Option<&str>, upgrade: Option<HeaderValue>) -> Incoming {
+fn outgoing(request: Incoming, mask_host: Option<String>, upgrade: Option<HeaderValue>) -> Incoming {
     let (mut parts, body) = request.into_parts();
     parts.version = Version::HTTP_11;
     let authority = parts.uri.authority().map(ToString::to_string);
@@ -87,7 +88,7 @@ fn outgoing(request: Incoming, mask_host: Option<&str>, upgrade: Option<HeaderVa
         headers.remove(name);
     }
     strip_cookies(headers);
-    if let Some(host) = mask_host.map(str::to_owned).or(authority).and_then(|host| HeaderValue::from_str(&host).ok()) {
+    if let Some(host) = mask_host.or(authority).and_then(|host| HeaderValue::from_str(&host).ok()) {
         headers.insert(header::HOST, host);
     }
     match upgrade {

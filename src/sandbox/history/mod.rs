@@ -36,7 +36,7 @@ impl Service {
         let entry = self.inner.entry(project).await?;
         let _alone = entry.history.lock().await;
         let repo = repo_of(&entry).await?;
-        let snapshot = snapshot::take(&*entry.files, &repo, now_ms()).await?;
+        let snapshot = snapshot::take(entry.present_files().await?, &repo, now_ms()).await?;
         let message = match snapshot.left_out.len() {
             0 => message.to_owned(),
             n => format!("{message}\n\nNot included, too large or unreadable: {n} files"),
@@ -50,12 +50,13 @@ impl Service {
         let _alone = entry.history.lock().await;
         let repo = repo_of(&entry).await?;
         let wanted = if commit_id.is_empty() { Leaves::new() } else { leaves_of(&repo, find(commit_id)?).await? };
-        let now = snapshot::take(&*entry.files, &repo, now_ms()).await?;
+        let files = entry.present_files().await?;
+        let now = snapshot::take(files, &repo, now_ms()).await?;
         let head = head_leaves(&repo).await?;
         if head != now.leaves {
             commit(&repo, now.leaves.clone(), "Before going back").await?;
         }
-        snapshot::put(&*entry.files, &repo, &now.leaves, &wanted).await?;
+        snapshot::put(files, &repo, &now.leaves, &wanted).await?;
         let short: String = commit_id.chars().take(8).collect();
         let message = if short.is_empty() { "Back to the beginning".to_owned() } else { format!("Back to {short}") };
         let checkpoint = commit(&repo, wanted, &message).await?;

@@ -9,7 +9,9 @@ use crate::sandbox::SandboxError;
 use crate::sandbox::provider::{EntryInfo, Files, ListOptions, Listing};
 use async_trait::async_trait;
 use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat2, readlinkat, renameat};
+use rustix::fs::{
+    FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat2, readlinkat, renameat, symlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -31,6 +33,12 @@ impl LocalFiles {
     /// Files below this directory, which need not exist yet.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// Makes a link that leads where it says, in place of what is there. It is never followed here.
+    pub async fn link(&self, path: &str, target: &str) -> Result<(), SandboxError> {
+        let (path, target) = (clean(path, false)?, target.to_owned());
+        self.with_root(move |root| root.link(&path, &target)).await
     }
 
     /// Runs work on the opened workspace, off the async threads.
@@ -165,6 +173,15 @@ impl Root {
         self.own(&fd)?;
         rustix::fs::fchmod(&fd, mode).map_err(io::Error::from)?;
         Ok(std::fs::File::from(fd).write_all(content)?)
+    }
+
+    fn link(&self, path: &str, target: &str) -> Result<(), SandboxError> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let directory = self.make_dirs(folder)?;
+        let name = c_name(name)?;
+        walk::remove_tree(self.directory.as_fd(), directory.as_fd(), &name)
+            .map_err(|error| explain_io(&error, path))?;
+        symlinkat(c_name(target)?, &directory, &*name).map_err(|error| explain(error, path))
     }
 
     fn list(&self, path: &str, options: &ListOptions) -> Result<Listing, SandboxError> {

@@ -28,6 +28,8 @@ mod watch;
 mod wire;
 mod workspace;
 
+pub(in crate::sandbox) use files::LocalFiles;
+
 use super::SandboxError;
 use super::provider::{Check, Files, HostTool, Instance, Network, Provider, SandboxSpec};
 use crate::config::SandboxConfig;
@@ -195,7 +197,7 @@ impl Provider for LocalProvider {
     }
 
     fn files(&self, spec: &SandboxSpec) -> Arc<dyn Files> {
-        Arc::new(files::LocalFiles::new(spec.workspace.clone()))
+        Arc::new(LocalFiles::new(spec.workspace.clone()))
     }
 
     async fn copy_workspace(&self, from: &SandboxSpec, to: &SandboxSpec) -> Result<(), SandboxError> {

@@ -76,8 +76,8 @@ pub fn NetworkLog() -> impl IntoView {
     let none = move || {
         let none = network.with(|network| network.lines.is_empty());
         none.then(|| {
-            let text = "Each place the sandbox connects to is listed here.";
-            view! { <Empty icon="globe" title="No connections yet" text /> }
+            let text = "Places the sandbox connects to are listed here, where its provider tells them.";
+            view! { <Empty icon="globe" title="No connections known" text /> }
         })
     };
     let lines = move || network.with(|network| network.lines.iter().cloned().map(line).collect_view());

@@ -86,7 +86,7 @@ fn Settings(
                 <h2>"Sandbox"</h2>
                 <p>
                     {if healthy {
-                        "Apps run isolated on this machine."
+                        "Apps run isolated."
                     } else {
                         "Something is missing. Each line says how to mend it."
                     }}
