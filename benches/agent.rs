@@ -175,7 +175,11 @@ fn conversation(turn: usize) -> Outcome<Vec<EventBody>> {
     let message = MessageId::parse(format!("msg_a{turn}"))?;
     let run = RunId::parse(format!("run_{turn}"))?;
     let mut bodies = vec![
-        EventBody::UserMessage { message: MessageId::parse(format!("msg_u{turn}"))?, text: format!("wish {turn}") },
+        EventBody::UserMessage {
+            message: MessageId::parse(format!("msg_u{turn}"))?,
+            text: format!("wish {turn}"),
+            attachments: Vec::new(),
+        },
         EventBody::TurnStarted {
             turn: run.clone(),
             message: message.clone(),

@@ -108,6 +108,7 @@ impl App {
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
+        services.store.attachments().sweep().await?;
         let exporter = config_otlp.and_then(|otlp| Exporter::start(otlp, &services.workflow));
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
@@ -197,7 +198,7 @@ fn services(
     );
     let fleet = Fleet::new(Arc::clone(&provider), store.clone(), config.server.data_dir.clone());
     let workflow = Workflow::new(&store, WorkflowOptions::default());
-    tasks::register(&workflow, &sandbox, store.events());
+    tasks::register(&workflow, &sandbox, &store);
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, host_tools);
     workflow.register(turn_task(deps.clone()));

@@ -262,6 +262,13 @@ fn cut_strings(value: &mut Value) {
     }
 }
 
+/// The words of a message, also of one with images.
+pub(super) fn words(message: &Value) -> &str {
+    let content = message.get("content");
+    let first = content.and_then(|content| content.get(0)).and_then(|part| part.get("text"));
+    content.and_then(Value::as_str).or(first.and_then(Value::as_str)).unwrap_or_default()
+}
+
 /// Who wrote a message.
 pub(super) fn role(message: &Value) -> &str {
     message.get("role").and_then(Value::as_str).unwrap_or_default()

@@ -84,7 +84,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         match axum::Json::<T>::from_request(request, state).await {
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(too_large())
+                Err(too_large(super::BODY_LIMIT))
             }
             Err(JsonRejection::MissingJsonContentType(_)) => Err(Failure::with_status(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -102,8 +102,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 /// A body over its limit.
-pub fn too_large() -> Failure {
-    ApiError::new(ErrorCode::TooLarge, format!("the request is larger than {} MiB", super::BODY_LIMIT >> 20)).into()
+pub fn too_large(limit: usize) -> Failure {
+    ApiError::new(ErrorCode::TooLarge, format!("the request is larger than {} MiB", limit >> 20)).into()
 }
 
 /// Parts of the path. What does not parse names nothing, so it is 404.

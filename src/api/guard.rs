@@ -214,10 +214,11 @@ fn check_origin(request: &Request, host: &str) -> Result<(), Failure> {
 /// Refuses a body over the limit: at once where its length is told, else when the limit is passed.
 fn bounded(request: Request) -> Result<Request, Refusal> {
     let length = header_text(request.headers(), &header::CONTENT_LENGTH).and_then(|v| v.parse::<usize>().ok());
-    if length.is_some_and(|length| length > super::BODY_LIMIT) {
-        return Err(Refusal::Failure(too_large()));
+    let limit = super::body_limit(request.uri().path());
+    if length.is_some_and(|length| length > limit) {
+        return Err(Refusal::Failure(too_large(limit)));
     }
-    Ok(request.map(|body| Body::new(Limited::new(body, super::BODY_LIMIT))))
+    Ok(request.map(|body| Body::new(Limited::new(body, limit))))
 }
 
 /// Security headers of every answer that is not a preview's. A page's own policy, with its nonce, stays.

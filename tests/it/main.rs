@@ -4,6 +4,7 @@
 
 mod agent;
 mod agent_bench;
+mod attachments;
 mod config;
 mod dashboard;
 mod demo;
@@ -12,6 +13,7 @@ mod egress;
 mod fake_model;
 mod history;
 mod host_provider;
+mod import;
 mod keys;
 mod killed;
 mod layering;

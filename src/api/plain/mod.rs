@@ -5,12 +5,14 @@
 
 mod changes;
 mod faults;
+mod import;
 mod message;
 mod models;
 mod project;
 
 pub use changes::{back, changes, fork};
 pub use faults::{again, faults};
+pub use import::{import, run_import};
 pub use message::{edit, resend};
 pub use models::{change as change_models, models};
 pub use project::{change as change_project, settings};

@@ -1,5 +1,6 @@
 //! One message. Its parts are keyed, so a text delta touches only the part it belongs to.
 
+use super::attachments::SentFiles;
 use super::outcome::Outcome;
 use super::tool::ToolCard;
 use crate::domain::{CallId, Change, MessageId, Part, Role, ToolState};
@@ -27,7 +28,8 @@ pub fn MessageView(
 fn UserMessage(id: MessageId) -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
-    let (text, fixes) = store.peek(|state| state.message(&id).map(|m| (m.text(), m.fixes.len())).unwrap_or_default());
+    let (text, fixes, files) = store
+        .peek(|state| state.message(&id).map(|m| (m.text(), m.fixes.len(), m.attachments.clone())).unwrap_or_default());
     let edit = format!("/p/{}/edit/{id}", store.id());
     let queue = {
         let id = id.clone();
@@ -50,6 +52,7 @@ fn UserMessage(id: MessageId) -> impl IntoView {
     }
     view! {
         <article class="message user" aria-label="You">
+            {(!files.is_empty()).then(|| view! { <SentFiles files /> })}
             <p>{text}</p>
             <a class="edit" href=edit hidden=live::flag(move || waiting.get())>"Edit"</a>
             <span class="queued" hidden=live::flag(move || !waiting.get())>
