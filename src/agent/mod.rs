@@ -16,6 +16,7 @@ mod history;
 mod notes;
 mod prompt;
 mod repair;
+mod repeat;
 mod step;
 mod turn;
 

@@ -5,8 +5,8 @@
 use super::json::{self, FromJson, Unread};
 use super::wire;
 use super::{
-    ApiError, Attachment, CallId, Checked, CommandId, Fault, MessageId, NetworkLine, NetworkPolicy, ProjectId, RunId,
-    RunSummary, SandboxId,
+    ApiError, Attachment, CallId, Checked, CommandId, Fault, MessageId, NetworkLine, NetworkPolicy, PlanStep,
+    ProjectId, RunId, RunSummary, SandboxId,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -164,6 +164,13 @@ pub enum EventBody {
         output: String,
         /// Duration in milliseconds.
         duration_ms: u64,
+    },
+    /// The model made a plan, or is further in it.
+    PlanChanged {
+        /// The call that said so.
+        call: CallId,
+        /// All of it.
+        steps: Vec<PlanStep>,
     },
     /// A file is in the workspace, completely.
     FileWritten {

@@ -244,6 +244,7 @@ impl ProjectState {
                 touched.push(Change::Drafts);
                 touched
             }
+            EventBody::PlanChanged { call, steps } => self.fold_plan(call, steps),
             EventBody::FileWritten { path, call, .. } => {
                 self.files_rev += 1;
                 self.files_at = at;

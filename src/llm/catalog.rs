@@ -154,11 +154,11 @@ impl Catalog {
         *cache = None;
     }
 
-    /// Remembers that a model's server takes no tools.
-    pub fn speak_tools(&self, id: &str) {
+    /// Remembers whether a model's server takes no tools.
+    pub fn speak_tools(&self, id: &str, spoken_tools: bool) {
         let (url, wire) = self.server_of(id);
         let dialect = self.0.dialects.of(&url, &wire);
-        self.0.dialects.learn(&url, &wire, Dialect { spoken_tools: true, ..dialect });
+        self.0.dialects.learn(&url, &wire, Dialect { spoken_tools, ..dialect });
     }
 
     /// Whether a model's server turned out to take no tools, so that they are spelled in the text.
@@ -167,8 +167,11 @@ impl Catalog {
         self.0.dialects.of(&url, &wire).spoken_tools
     }
 
-    /// Whether a model's server turned out to take no images.
+    /// Whether a model's server turned out to take no images. The demo takes none.
     pub fn is_blind(&self, id: &str) -> bool {
+        if id == DEMO_MODEL {
+            return true;
+        }
         let (url, wire) = self.server_of(id);
         self.0.dialects.of(&url, &wire).no_images
     }
@@ -304,7 +307,7 @@ impl Catalog {
         }
         *self.0.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
         if nothing {
-            let demo = OfferedModel { id: DEMO_MODEL.to_owned(), ..OfferedModel::default() };
+            let demo = OfferedModel { id: DEMO_MODEL.to_owned(), images: Some(false), ..OfferedModel::default() };
             let mut demo = info(DEMO_MODEL.to_owned(), &demo, ModelSource::Demo);
             (demo.model, demo.default) = (demo_ref(), true);
             models.insert(0, demo);

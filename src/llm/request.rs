@@ -297,7 +297,7 @@ mod tests {
         let strict = Dialect { strict_roles: true, ..Dialect::default() };
         let wire: Value = serde_json::from_slice(&body(&asked, strict).unwrap()).unwrap();
         assert_eq!(wire["messages"].as_array().unwrap().len(), 1);
-        assert_eq!(wire["messages"][0]["content"][3], image);
+        assert_eq!(wire["messages"][0]["content"][2], image);
         asked.model = "claude".to_owned();
         let wire: Value = serde_json::from_slice(&body(&asked, Dialect::default()).unwrap()).unwrap();
         let last = &wire["messages"][2]["content"][1];

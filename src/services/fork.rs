@@ -97,6 +97,7 @@ fn conversation(body: EventBody) -> Option<EventBody> {
         | EventBody::ToolCallStarted { .. }
         | EventBody::ToolCallSubmitted { .. }
         | EventBody::ToolCallFinished { .. }
+        | EventBody::PlanChanged { .. }
         | EventBody::FileWritten { .. }
         | EventBody::CheckpointMade { .. }
         | EventBody::MessageWithdrawn { .. }

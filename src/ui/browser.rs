@@ -133,10 +133,13 @@ mod web {
             }
             event.prevent_default();
             if begin(files.length() as usize) {
-                for file in files.iter() {
-                    let done = Rc::clone(&done);
-                    leptos::task::spawn_local(async move { done(upload(file).await) });
-                }
+                let done = Rc::clone(&done);
+                // One after the other, so that they stay in order.
+                leptos::task::spawn_local(async move {
+                    for file in files.iter() {
+                        done(upload(file).await);
+                    }
+                });
             }
             if let Some(field) = holder.filter(|_| kind == "change") {
                 // So that the same file can be chosen again.

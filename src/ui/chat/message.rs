@@ -2,6 +2,7 @@
 
 use super::attachments::SentFiles;
 use super::outcome::Outcome;
+use super::plan::Plan;
 use super::tool::ToolCard;
 use crate::domain::{CallId, Change, MessageId, Part, Role, ToolState};
 use crate::server_fns::queue_message;
@@ -66,12 +67,17 @@ fn UserMessage(id: MessageId) -> impl IntoView {
     .into_any()
 }
 
+/// The tool whose calls are shown as one list.
+const PLAN: &str = "update_plan";
+
 /// What a part is; a part whose kind changes (a turn rewound after a crash) is another part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PartKey {
     Text(usize),
     Reasoning(usize),
     Tool(CallId),
+    /// Where the first plan was made; later ones change it.
+    Plan,
 }
 
 #[component]
@@ -85,9 +91,13 @@ fn AgentMessage(id: MessageId) -> impl IntoView {
                 let key = |(at, part): (usize, &Part)| match part {
                     Part::Text { .. } => PartKey::Text(at),
                     Part::Reasoning { .. } => PartKey::Reasoning(at),
+                    Part::Tool(call) if call.tool == PLAN => PartKey::Plan,
                     Part::Tool(call) => PartKey::Tool(call.call.clone()),
                 };
-                parts.iter().enumerate().map(key).collect()
+                let mut keys: Vec<PartKey> = parts.iter().enumerate().map(key).collect();
+                let mut planned = false;
+                keys.retain(|key| *key != PartKey::Plan || !std::mem::replace(&mut planned, true));
+                keys
             };
             store.message(&id, |m| keys(&m.parts)).unwrap_or_default()
         }
@@ -118,6 +128,7 @@ fn PartView(message: MessageId, key: PartKey) -> impl IntoView {
         PartKey::Text(at) => view! { <TextPart message at /> }.into_any(),
         PartKey::Reasoning(at) => view! { <ReasoningPart message at /> }.into_any(),
         PartKey::Tool(call) => view! { <ToolCard message call /> }.into_any(),
+        PartKey::Plan => view! { <Plan message /> }.into_any(),
     }
 }
 

@@ -4,6 +4,7 @@ mod attachments;
 mod composer;
 mod message;
 mod outcome;
+mod plan;
 mod tool;
 
 pub use composer::{Composer, Outgoing};

@@ -61,7 +61,7 @@ pub fn register(workflow: &Workflow, service: &Service, store: &Store) {
     workflow.register(RestoreCheckpoint::new(service.clone()));
     workflow.register(StartFork::new(service.clone()));
     workflow.register(ImportGit::new(service.clone()));
-    workflow.register(SelfCheck::new(service.clone()));
+    workflow.register(SelfCheck::new(service.clone(), store.attachments().clone()));
     workflow.register(ReadLogs::new(service.clone(), events.clone()));
     workflow.register(GetSandboxUrl::new(service.clone()));
     workflow.register(GetSandboxStatus::new(service.clone()));

@@ -1,14 +1,14 @@
-//! Beginning from what is there, and reading what is on the web, from inside a real sandbox.
+//! Tasks inside a real sandbox: beginning from what is there, reading what is on the web, looking at the app.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use crate::support::{TestApp, answer};
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use sandcastle::config::SandboxConfig;
-use sandcastle::domain::{ApiError, ProjectId};
+use sandcastle::domain::{ApiError, AttachmentId, ProjectId, image_type};
 use sandcastle::sandbox::egress::{Egress, Resolver, UpstreamProxy};
 use sandcastle::sandbox::local::LocalProvider;
-use sandcastle::sandbox::{PreviewAddress, Service};
+use sandcastle::sandbox::{CommandSpec, PreviewAddress, Service};
 use sandcastle::store::Store;
 use sandcastle::workflow::{RunRequest, Workflow, WorkflowOptions, tasks};
 use serde_json::{Value, json};
@@ -101,10 +101,14 @@ impl Inside {
     }
 
     async fn run(&self, task: &str, url: &str) -> Result<Value, ApiError> {
+        self.run_with(task, json!({"project": self.project, "url": url})).await
+    }
+
+    async fn run_with(&self, task: &str, payload: Value) -> Result<Value, ApiError> {
         let request = RunRequest {
             task: task.to_owned(),
-            title: url.to_owned(),
-            payload: json!({"project": self.project, "url": url}),
+            title: task.to_owned(),
+            payload,
             project: Some(self.project.clone()),
             ..RunRequest::default()
         };
@@ -170,6 +174,49 @@ async fn a_page_is_fetched_through_the_sandboxs_rules_and_a_failure_says_why() {
     assert!(error.message.contains("none.html could not be fetched") && error.message.contains("404"), "{error}");
     let error = inside.run("fetchPage", "http://127.0.0.1:1/").await.unwrap_err();
     assert!(error.message.contains("could not be fetched"), "{error}");
+    inside.end().await;
+}
+
+/// Whether a sandbox here has a browser, by the rule of the check itself.
+fn has_browser() -> bool {
+    let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+    ["/usr/bin", "/usr/local/bin", "/bin"].iter().any(|dir| names.iter().any(|name| Path::new(dir).join(name).exists()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_picture() {
+    let inside = Inside::new().await;
+    let page = "<!doctype html><body><h1>Shop</h1><script>console.log('all quiet'); brokenFunction()</script></body>";
+    let put = vec![
+        ("index.html".to_owned(), page.as_bytes().to_vec(), false),
+        ("server.py".to_owned(), b"def broken(:\n    pass\n".to_vec(), false),
+    ];
+    inside.service.put_files(&inside.project, put).await.unwrap();
+    let line = "python3 -m http.server 3000".to_owned();
+    let serve = CommandSpec { line, background: true, ..CommandSpec::default() };
+    inside.service.start_command(&inside.project, serve).await.unwrap();
+    let checked = inside.run_with("selfCheck", json!({"project": inside.project, "port": 3000})).await.unwrap();
+    let checks = checked["checks"].as_array().unwrap();
+    let named = |name: &str| checks.iter().find(|check| check["name"] == name);
+    assert_eq!(named("The app answers").unwrap()["ok"], true);
+    let builds = named("It builds").unwrap();
+    assert!(builds["ok"] == false && builds["detail"].as_str().unwrap().contains("server.py"), "{builds}");
+    match named("A browser runs it") {
+        Some(seen) => {
+            assert!(
+                seen["ok"] == false && seen["detail"].as_str().unwrap().contains("brokenFunction is not defined"),
+                "{seen}"
+            );
+            assert!(!seen["detail"].as_str().unwrap().contains("all quiet"), "{seen}");
+            let id = AttachmentId::parse(seen["image"].as_str().unwrap()).unwrap();
+            let picture = inside.store.attachments().read(&id).await.unwrap();
+            assert_eq!(image_type(&picture), Some("image/png"));
+        }
+        None => {
+            assert!(!has_browser(), "{checks:?}");
+            assert_eq!(named("Not looked at in a browser").unwrap()["skipped"], true);
+        }
+    }
     inside.end().await;
 }
 
