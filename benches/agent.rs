@@ -32,24 +32,37 @@ const FILE_BYTES: usize = 2_000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-struct Nothing;
+/// A task that does nothing, under a name, with an answer.
+macro_rules! nothing {
+    ($task:ident, $name:literal, $answer:expr) => {
+        struct $task;
 
-#[async_trait]
-impl Task for Nothing {
-    const NAME: &'static str = "createSandbox";
-    type Input = Value;
-    type Output = Value;
+        #[async_trait]
+        impl Task for $task {
+            const NAME: &'static str = $name;
+            type Input = Value;
+            type Output = Value;
 
-    async fn run(&self, _: TaskContext, _: Value) -> Result<Value, TaskError> {
-        Ok(json!({}))
-    }
+            async fn run(&self, _: TaskContext, _: Value) -> Result<Value, TaskError> {
+                Ok($answer)
+            }
+        }
+    };
 }
+
+nothing!(CreateSandbox, "createSandbox", json!({}));
+nothing!(WriteFiles, "writeFiles", json!({}));
+nothing!(EditFile, "editFile", json!({}));
+nothing!(SearchFiles, "searchFiles", {
+    let text = "  const total = items.reduce((sum, item) => sum + item.price, 0);";
+    json!({"lines": [{"path": "src/file7.js", "number": 12, "text": text}], "files": FILES})
+});
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
     steps().await?;
     opening().await?;
-    tokens();
+    tokens().await?;
     Ok(())
 }
 
@@ -108,7 +121,10 @@ async fn agent(folder: &Path, fake: &FakeModel) -> Outcome<(Store, Agent)> {
         AgentDeps::new(store.clone(), catalog, AgentConfig { max_steps: 1_000 }, limits, std::sync::Arc::new(Vec::new));
     let workflow = Workflow::new(&store, WorkflowOptions::default());
     workflow.register(turn_task(deps.clone()));
-    workflow.register(Nothing);
+    workflow.register(CreateSandbox);
+    workflow.register(WriteFiles);
+    workflow.register(EditFile);
+    workflow.register(SearchFiles);
     workflow.boot().await?;
     Ok((store, Agent::new(deps, workflow)))
 }
@@ -176,7 +192,11 @@ fn conversation(turn: usize) -> Outcome<Vec<EventBody>> {
     let message = MessageId::parse(format!("msg_a{turn}"))?;
     let run = RunId::parse(format!("run_{turn}"))?;
     let mut bodies = vec![
-        EventBody::UserMessage { message: MessageId::parse(format!("msg_u{turn}"))?, text: format!("wish {turn}") },
+        EventBody::UserMessage {
+            message: MessageId::parse(format!("msg_u{turn}"))?,
+            text: format!("wish {turn}"),
+            attachments: Vec::new(),
+        },
         EventBody::TurnStarted {
             turn: run.clone(),
             message: message.clone(),
@@ -199,22 +219,54 @@ fn conversation(turn: usize) -> Outcome<Vec<EventBody>> {
     Ok(bodies)
 }
 
-/// Tokens the model has to write for a change of one line, by `edit_file` and by writing the project again. A token is
-/// taken as four bytes.
-fn tokens() {
+/// Tokens a turn adds to the conversation for a change of one line in a project of many files: by searching and editing,
+/// and by writing files again. What was there before is the same for all and in the provider's cache. A token is taken
+/// as four bytes.
+async fn tokens() -> Outcome<()> {
     let line = "  const total = items.reduce((sum, item) => sum + item.price, 0);";
-    let edit = json!({"path": "src/cart.js", "edits": [{"search": line, "replace": line.replace("item.price", "item.price * item.count")}]});
+    let edits = json!([{"search": line, "replace": line.replace("item.price", "item.price * item.count")}]);
+    let edit = json!({"path": "src/file7.js", "edits": edits}).to_string();
     let files: Vec<Value> =
         (0..FILES).map(|n| json!({"path": format!("src/file{n}.js"), "content": "x".repeat(FILE_BYTES)})).collect();
-    let tokens = |value: &Value| value.to_string().len().div_ceil(4);
-    let (edit, one, all) = (tokens(&edit), tokens(&json!({"files": [&files[0]]})), tokens(&json!({ "files": files })));
-    let note = format!(
-        "{edit} tokens by an edit, {one} for the whole file, {all} for all {FILES} files: {} and {} times",
-        one / edit,
-        all / edit
-    );
-    // A line for people: the table holds times only.
-    println!("tokens for a change of one line: {note}");
+    let (all, one) = (json!({ "files": files }).to_string(), json!({"files": [&files[0]]}).to_string());
+    let search = json!({"pattern": "items.reduce"}).to_string();
+    let by_edit = added(vec![("search_files", search), ("edit_file", edit)]).await?;
+    let by_file = added(vec![("generate_files", one)]).await?;
+    let by_project = added(vec![("generate_files", all)]).await?;
+    let times = |more: usize| format!("{:.1} times", more as f64 / by_edit as f64);
+    let figures = [
+        ("tokens of a one-line change by an edit", by_edit, Some(by_project / 10), "search, edit, answer".to_owned()),
+        ("the same by writing the file again", by_file, None, format!("{FILE_BYTES} bytes: {}", times(by_file))),
+        ("the same by writing the project again", by_project, None, format!("{FILES} files: {}", times(by_project))),
+    ];
+    for (what, count, goal, note) in figures {
+        println!("{}", json!({"what": what, "count": count, "goal_count": goal, "note": note}));
+    }
+    Ok(())
+}
+
+/// Tokens that a turn with these calls adds to the conversation.
+async fn added(turn: Vec<(&'static str, String)>) -> Outcome<usize> {
+    let folder = tempfile::tempdir()?;
+    let fake = FakeModel::respond(move |request| {
+        let done = request["messages"].as_array().map_or(0, |m| m.iter().filter(|m| m["role"] == "assistant").count());
+        Some(
+            turn.get(done)
+                .map_or_else(|| says("Each item counts now."), |(name, text)| calls(&[(name, text.as_str())])),
+        )
+    })
+    .await;
+    let (store, agent) = agent(folder.path(), &fake).await?;
+    let project = store.events().create_project("bench").await?;
+    agent.send(&project, "Count each item as often as it is in the cart", None).await?;
+    let mut watch = store.events().watch(&project).await?;
+    while store.events().state(&project).await?.messages.iter().all(|m| m.outcome.is_none()) {
+        watch.changed().await?;
+    }
+    let requests = fake.requests();
+    let last = requests.last().and_then(|request| request["messages"].as_array()).ok_or("nothing was asked")?;
+    // Without the system prompt.
+    Ok(last.iter().skip(1).map(|message| message.to_string().len()).sum::<usize>().div_ceil(4))
 }
 
 fn quantile(samples: &mut [Duration], percent: usize) -> Duration {

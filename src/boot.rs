@@ -116,6 +116,7 @@ impl App {
         services.load_endpoints().await?;
         services.sandbox.boot().await?;
         services.fleet.boot().await?;
+        services.store.attachments().sweep().await?;
         let exporter = config_otlp.and_then(|otlp| Exporter::start(otlp, &services.workflow));
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
@@ -218,7 +219,7 @@ fn services(
         config.server.data_dir.clone(),
     );
     let fleet = Fleet::new(api, store.clone(), config.server.data_dir.clone());
-    tasks::register(&workflow, &sandbox, store.events());
+    tasks::register(&workflow, &sandbox, &store);
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let asked = Arc::clone(&provider);
     let tools = Arc::new(move || asked.tools());

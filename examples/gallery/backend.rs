@@ -3,7 +3,7 @@
 use crate::fixtures;
 use async_trait::async_trait;
 use sandcastle::domain::{
-    ApiError, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+    ApiError, Attached, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
 };
 use sandcastle::render::{highlight, language_of};
 use sandcastle::server_fns::Backend;
@@ -18,10 +18,21 @@ fn refused<T>() -> Result<T, ApiError> {
 
 #[async_trait]
 impl Backend for Fixture {
-    async fn create_project(&self, _prompt: String, _model: Option<String>) -> Result<ProjectId, ApiError> {
+    async fn create_project(
+        &self,
+        _prompt: String,
+        _files: Vec<Attached>,
+        _model: Option<String>,
+    ) -> Result<ProjectId, ApiError> {
         refused()
     }
-    async fn send_message(&self, _p: ProjectId, _text: String, _model: Option<String>) -> Result<MessageId, ApiError> {
+    async fn send_message(
+        &self,
+        _project: ProjectId,
+        _text: String,
+        _files: Vec<Attached>,
+        _model: Option<String>,
+    ) -> Result<MessageId, ApiError> {
         refused()
     }
     async fn stop_turn(&self, _project: ProjectId) -> Result<(), ApiError> {

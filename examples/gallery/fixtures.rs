@@ -55,7 +55,14 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
         "project-limit" => project(ended(app, TurnOutcome::StepLimit { steps: 40 }), files()),
         "project-queued" => {
             let mut state = folded(app, 48);
-            push(&mut state, EventBody::UserMessage { message: id("msg_8"), text: "And make it dark, please.".into() });
+            push(
+                &mut state,
+                EventBody::UserMessage {
+                    message: id("msg_8"),
+                    text: "And make it dark, please.".into(),
+                    attachments: Vec::new(),
+                },
+            );
             project(state, files())
         }
         "project-asleep" => asleep(app, SandboxPhase::Asleep, "idle for 30 minutes"),
@@ -99,7 +106,7 @@ fn home(projects: Vec<ProjectSummary>, demo: bool) -> PageData {
         sample("Hello server", "Go"),
     ];
     let models = if demo {
-        vec![ModelOption { id: "demo".into(), label: "Recorded demo".into(), group: String::new() }]
+        vec![ModelOption { id: "demo".into(), label: "Recorded demo".into(), group: String::new(), blind: false }]
     } else {
         models()
     };
@@ -107,8 +114,12 @@ fn home(projects: Vec<ProjectSummary>, demo: bool) -> PageData {
 }
 
 fn models() -> Vec<ModelOption> {
-    let option =
-        |id: &str, label: &str, group: &str| ModelOption { id: id.into(), label: label.into(), group: group.into() };
+    let option = |id: &str, label: &str, group: &str| ModelOption {
+        id: id.into(),
+        label: label.into(),
+        group: group.into(),
+        blind: false,
+    };
     vec![
         option("anthropic/claude-sonnet-4.6", "Claude Sonnet 4.6", "Anthropic"),
         option("anthropic/claude-opus-4.6", "Claude Opus 4.6", "Anthropic"),
@@ -211,6 +222,7 @@ fn huge(app: &str) -> PageData {
                 text: format!(
                     "Change number {n}: a somewhat longer request that wraps over more than one line of the bubble."
                 ),
+                attachments: Vec::new(),
             },
         );
         let (message, turn) = (id(&format!("msg_{n}a")), id(&format!("run_{n}a")));

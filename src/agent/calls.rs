@@ -3,10 +3,10 @@
 use super::conversation::{result_step, tool_message};
 use super::gate::AgentDeps;
 use crate::config::Secret;
-use crate::domain::{ApiError, CallId, ErrorCode, EventBody, ProjectId, RunId, RunStatus};
+use crate::domain::{ApiError, CallId, ErrorCode, EventBody, PlanState, PlanStep, ProjectId, RunId, RunStatus};
 use crate::llm::AnswerCall;
 use crate::store::now_ms;
-use crate::tools::{Job, Report, ToolError};
+use crate::tools::{Action, Job, Report, ToolError};
 use crate::workflow::{RunRequest, TaskContext};
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,7 +44,8 @@ impl Calls<'_> {
     ) -> Result<(), ApiError> {
         let began = now_ms();
         let result = match self.deps.toolbox.prepare(self.project, &call.name, &call.arguments) {
-            Ok(job) => self.run(id, job).await?,
+            Ok(Action::Run(job)) => self.run(id, job).await?,
+            Ok(Action::Plan(steps)) => Ok(self.plan(id, steps).await?),
             Err(error) => Err(error),
         };
         let (ok, summary, mut output, in_vain) = match result {
@@ -117,6 +118,18 @@ impl Calls<'_> {
             },
             outcome => Ok(job.report(outcome)),
         }
+    }
+
+    /// Shows a plan.
+    async fn plan(&self, call: &CallId, steps: Vec<PlanStep>) -> Result<Report, ApiError> {
+        let done = steps.iter().filter(|step| step.state == PlanState::Done).count();
+        let summary = format!("{done} of {} done", steps.len());
+        let bodies = vec![
+            EventBody::ToolCallSubmitted { call: call.clone(), run: None, title: summary.clone() },
+            EventBody::PlanChanged { call: call.clone(), steps },
+        ];
+        self.deps.store.events().append(self.project, bodies).await?;
+        Ok(Report { summary, output: "The person sees the plan.".to_owned(), in_vain: false })
     }
 
     async fn show(&self, call: &CallId, title: &str, run: RunId) -> Result<(), ApiError> {

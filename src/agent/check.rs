@@ -2,7 +2,8 @@
 
 use super::gate::AgentDeps;
 use crate::domain::{
-    ApiError, Checked, EventBody, FaultState, LogLevel, MessageId, Part, ProjectId, SandboxPhase, ToolState,
+    ApiError, Checked, EventBody, FaultState, LogLevel, Message, MessageId, Part, PlanState, ProjectId, SandboxPhase,
+    ToolState,
 };
 use crate::workflow::{RunRequest, TaskContext};
 use serde_json::{Value, json};
@@ -52,7 +53,16 @@ impl AgentDeps {
             .map(|f| format!("{}: {}", f.fault.kind.label(), f.fault.title))
             .collect();
         let detail = if open.is_empty() { "none since the last change".to_owned() } else { open.join("\n") };
-        checks.push(Checked { name: "No errors seen".to_owned(), ok: open.is_empty(), detail });
+        checks.push(Checked {
+            name: "No errors seen".to_owned(),
+            ok: open.is_empty(),
+            detail,
+            skipped: false,
+            image: None,
+        });
+        checks.extend(state.message(message).and_then(plan_is_done));
+        let pictures: Vec<_> = checks.iter().filter_map(|check| check.image.clone()).collect();
+        self.store.attachments().claim(project, &pictures).await?;
         let failed: Vec<String> =
             checks.iter().filter(|c| !c.ok).map(|c| format!("- {}: {}", c.name, c.detail)).collect();
         let body = EventBody::TurnChecked { turn: ctx.run.clone(), checks };
@@ -65,6 +75,19 @@ impl AgentDeps {
             )
         }))
     }
+}
+
+/// Whether all that was planned is done, if there was a plan.
+fn plan_is_done(message: &Message) -> Option<Checked> {
+    let left: Vec<&str> =
+        message.plan.iter().filter(|step| step.state != PlanState::Done).map(|step| step.title.as_str()).collect();
+    let detail = match left.as_slice() {
+        [] => format!("{} steps", message.plan.len()),
+        left => format!("open: {}. Do it, or send the plan without it", left.join("; ")),
+    };
+    let check =
+        Checked { name: "The plan is done".to_owned(), ok: left.is_empty(), detail, skipped: false, image: None };
+    (!message.plan.is_empty()).then_some(check)
 }
 
 fn read(output: &Value) -> Vec<Checked> {

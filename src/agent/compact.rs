@@ -2,7 +2,7 @@
 //!
 //! Pure. A summary made by rules costs nothing, is the same after a crash, and cannot invent anything.
 
-use super::conversation::{role, size};
+use super::conversation::{role, size, words};
 use crate::store::TranscriptEntry;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ pub(super) fn summary(entries: &[TranscriptEntry]) -> String {
             turns.push(Told::default());
         }
         let Some(turn) = turns.last_mut() else { continue };
-        let text = entry.message.get("content").and_then(Value::as_str).unwrap_or_default();
+        let text = words(&entry.message);
         match role(&entry.message) {
             "user" => turn.wishes.push(cut(text, SAID)),
             "assistant" => {
@@ -100,8 +100,13 @@ pub(super) fn shorten(messages: &mut [Value], budget: usize) {
     let mut limit = 16 * 1024;
     while size(messages) > budget && limit >= 256 {
         for message in messages.iter_mut().skip(1) {
-            if let Some(Value::String(text)) = message.get_mut("content") {
-                middle_out(text, limit);
+            match message.get_mut("content") {
+                Some(Value::String(text)) => middle_out(text, limit),
+                Some(Value::Array(parts)) => {
+                    let texts = parts.iter_mut().filter_map(|part| part.get_mut("text"));
+                    texts.for_each(|text| each_string(text, limit));
+                }
+                _ => {}
             }
             let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
             for call in calls.into_iter().flatten() {

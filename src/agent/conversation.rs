@@ -4,7 +4,7 @@
 //! are taken off here. Owns the invariants providers insist on: every call has exactly one result, directly after it.
 //! Pure: entries in, messages out.
 
-use super::compact;
+use super::{compact, repeat};
 use crate::domain::{CallId, RunId, Usage};
 use crate::llm::AnswerCall;
 use crate::store::TranscriptEntry;
@@ -154,7 +154,14 @@ pub(super) fn messages(system: &str, entries: &[TranscriptEntry], budget: usize)
             out.push(user_message(&compact::summary(old)));
         }
         pair(recent, &mut out);
+        let mut once = out.clone();
+        repeat::told_once(&mut once);
+        if size(&once) <= budget {
+            return once;
+        }
+        // What is cut must not be what a later message refers to: so first cut, then look for what is told twice.
         trim(&mut out, budget);
+        repeat::told_once(&mut out);
         out
     };
     let whole = from(0);
@@ -262,6 +269,13 @@ fn cut_strings(value: &mut Value) {
     }
 }
 
+/// The words of a message, also of one with images.
+pub(super) fn words(message: &Value) -> &str {
+    let content = message.get("content");
+    let first = content.and_then(|content| content.get(0)).and_then(|part| part.get("text"));
+    content.and_then(Value::as_str).or(first.and_then(Value::as_str)).unwrap_or_default()
+}
+
 /// Who wrote a message.
 pub(super) fn role(message: &Value) -> &str {
     message.get("role").and_then(Value::as_str).unwrap_or_default()
@@ -309,7 +323,8 @@ mod tests {
             let run = format!("run_{turn}");
             entries.push(entry(&run, 0, user_message(&format!("wish {turn}: {}", "x".repeat(3000)))));
             entries.push(entry(&run, 1000, assistant_message(&"y".repeat(3000), &[call("a")], &parts(1))));
-            entries.push(entry(&run, 1001, tool_message(&call("a").1, &call("a").0, &"z".repeat(3000))));
+            let result = format!("{turn:02}{}", "z".repeat(2998));
+            entries.push(entry(&run, 1001, tool_message(&call("a").1, &call("a").0, &result)));
         }
         let got = messages("s", &entries, 40_000);
         assert!(size(&got) <= 40_000, "{}", size(&got));
@@ -362,12 +377,32 @@ mod tests {
             entries.push(entry(
                 "run_1",
                 step * 1000 + 1,
-                tool_message(&call(&step.to_string()).1, &call("x").0, &"y".repeat(40_000)),
+                tool_message(&call(&step.to_string()).1, &call("x").0, &format!("{step:02}{}", "y".repeat(39_998))),
             ));
         }
         let got = messages("s", &entries, 400 * 1024);
         assert!(size(&got) <= 400 * 1024);
         assert_eq!(got.len(), entries.len() + 1);
         assert_eq!(got.last().unwrap()["content"].as_str().unwrap().len(), 40_000);
+    }
+
+    #[test]
+    fn a_result_never_refers_to_one_that_was_cut() {
+        let mut entries = vec![entry("run_1", 0, user_message("hi"))];
+        let same = "s".repeat(20_000);
+        for step in 1..30u32 {
+            let id = step.to_string();
+            // The file is read at the beginning and at the end; much is said in between.
+            let content =
+                if step == 1 || step == 29 { same.clone() } else { format!("{step:02}{}", "y".repeat(9_998)) };
+            entries.push(entry("run_1", step * 1000, assistant_message("", &[call(&id)], &parts(step))));
+            entries.push(entry("run_1", step * 1000 + 1, tool_message(&call(&id).1, &call("x").0, &content)));
+        }
+        let whole = messages("s", &entries, 1 << 20);
+        assert_eq!(whole[3]["content"].as_str().unwrap(), same);
+        assert!(whole.last().unwrap()["content"].as_str().unwrap().contains("the same as in an earlier result"));
+        let cut = messages("s", &entries, 200 * 1024);
+        assert_eq!(cut[3]["content"], "[old output left out]");
+        assert_eq!(cut.last().unwrap()["content"].as_str().unwrap(), same);
     }
 }

@@ -1,9 +1,9 @@
 //! One answer of the model, as events: text, reasoning, calls and file contents while they arrive.
 //!
-//! Owns the numbering of a message's parts and the coalescing: small deltas are joined for up to 30 ms, because each
-//! append is a transaction and a frame on every open page. Words are cut into a part for each passage (paragraph, list,
-//! code block), so that a long answer is formatted as it is written and not at its end. It must not know where the deltas
-//! come from.
+//! Owns the numbering of a message's parts and the coalescing: a delta after a pause is appended at once, and those that
+//! follow it within 30 ms are joined, because each append is a transaction and a frame on every open page. Words are cut
+//! into a part for each passage (paragraph, list, code block), so that a long answer is formatted as it is written and not
+//! at its end. It must not know where the deltas come from.
 
 use super::files_json::FilesReader;
 use crate::domain::{CallId, EventBody, MessageId, ProjectId, clean_path};
@@ -12,7 +12,7 @@ use crate::store::{EventLog, StoreError, new_call_id};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Deltas wait at most this long for company.
+/// Appends of deltas are at least so far apart.
 const COALESCE: Duration = Duration::from_millis(30);
 /// Waiting text is appended at once when it is longer than this (bytes).
 const TEXT_MAX: usize = 256;
@@ -32,6 +32,8 @@ pub(super) struct DraftWriter {
     waiting_text: usize,
     waiting_file: usize,
     due: Option<Instant>,
+    /// When deltas were last appended.
+    flushed: Option<Instant>,
 }
 
 struct OpenPart {
@@ -62,6 +64,7 @@ impl DraftWriter {
             waiting_text: 0,
             waiting_file: 0,
             due: None,
+            flushed: None,
         }
     }
 
@@ -153,6 +156,7 @@ impl DraftWriter {
         (self.waiting_text, self.waiting_file) = (0, 0);
         let bodies = std::mem::take(&mut self.waiting);
         if !bodies.is_empty() {
+            self.flushed = Some(Instant::now());
             self.events.append(&self.project, bodies).await?;
         }
         Ok(())
@@ -207,7 +211,9 @@ impl DraftWriter {
             }
             _ => {}
         }
-        self.due.get_or_insert_with(|| Instant::now() + COALESCE);
+        let now = Instant::now();
+        let next = self.flushed.map_or(now, |flushed| (flushed + COALESCE).max(now));
+        self.due.get_or_insert(next);
         let joined = match (self.waiting.last_mut(), &body) {
             (Some(EventBody::TextDelta { part: a, text: have, .. }), EventBody::TextDelta { part: b, text, .. })
             | (

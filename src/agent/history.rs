@@ -4,7 +4,7 @@
 use super::Agent;
 use super::gate::{AgentDeps, Guard};
 use crate::domain::{
-    ApiError, Checkpoint, ErrorCode, EventBody, Message, MessageId, ProjectId, ProjectState, Role, RunId,
+    ApiError, Attached, Checkpoint, ErrorCode, EventBody, Message, MessageId, ProjectId, ProjectState, Role, RunId,
 };
 use crate::workflow::{RunRequest, TaskContext, Workflow};
 use serde_json::json;
@@ -94,16 +94,16 @@ impl Agent {
         model: Option<&str>,
     ) -> Result<MessageId, ApiError> {
         let text = super::check_message(text)?;
-        {
+        let files: Vec<Attached> = {
             let guard = self.deps.gate.lock(project).await;
             let state = self.idle(project).await?;
             let at = position(&state, message)?;
-            if state.messages.get(at).is_none_or(|m| m.role != Role::User) {
-                return Err(ApiError::invalid("Only a message of yours can be sent again."));
-            }
+            let found = state.messages.get(at).filter(|m| m.role == Role::User);
+            let found = found.ok_or_else(|| ApiError::invalid("Only a message of yours can be sent again."))?;
             self.back_to(&guard, project, &state, at).await?;
-        }
-        self.send(project, text, model).await
+            found.attachments.iter().map(|file| Attached { id: file.id.clone(), name: file.name.clone() }).collect()
+        };
+        self.send_with(project, text, &files, model).await
     }
 
     /// Withdraws a message that waits.

@@ -4,6 +4,7 @@
 //! turn is stopped, fails or is cut off by a crash. It must not know HTTP, pages or how sandboxes work: it talks to a
 //! [`crate::llm::ModelClient`], submits tasks, and appends events.
 
+mod attachments;
 mod calls;
 mod check;
 mod compact;
@@ -15,6 +16,7 @@ mod history;
 mod notes;
 mod prompt;
 mod repair;
+mod repeat;
 mod step;
 mod turn;
 
@@ -22,7 +24,7 @@ pub use gate::AgentDeps;
 pub use repair::{RepairPolicy, Repairer};
 pub use turn::{TurnInput, TurnReport, TurnTask};
 
-use crate::domain::{ApiError, ErrorCode, EventBody, MessageId, ProjectId, Role, RunStatus, TurnOutcome};
+use crate::domain::{ApiError, Attached, ErrorCode, EventBody, MessageId, ProjectId, Role, RunStatus, TurnOutcome};
 use crate::store::new_message_id;
 use crate::workflow::Workflow;
 use std::time::Duration;
@@ -52,12 +54,27 @@ impl Agent {
 
     /// Adds a message and starts a turn; while one runs, the message waits and is answered by the next.
     pub async fn send(&self, project: &ProjectId, text: &str, model: Option<&str>) -> Result<MessageId, ApiError> {
+        self.send_with(project, text, &[], model).await
+    }
+
+    /// The same with uploaded files.
+    pub async fn send_with(
+        &self,
+        project: &ProjectId,
+        text: &str,
+        files: &[Attached],
+        model: Option<&str>,
+    ) -> Result<MessageId, ApiError> {
         let text = check_message(text)?;
         let model = model.map(str::trim).filter(|m| !m.is_empty());
         let answering = self.deps.name_model(model).await?;
         let message = new_message_id();
         let guard = self.deps.gate.lock(project).await;
-        let body = EventBody::UserMessage { message: message.clone(), text: text.to_owned() };
+        let state = self.deps.store.events().state(project).await?;
+        let attachments = self.deps.attach(&state, files).await?;
+        let ids: Vec<_> = attachments.iter().map(|file| file.id.clone()).collect();
+        self.deps.store.attachments().claim(project, &ids).await?;
+        let body = EventBody::UserMessage { message: message.clone(), text: text.to_owned(), attachments };
         self.deps.store.events().append(project, vec![body]).await?;
         let state = self.deps.store.events().state(project).await?;
         if state.turn.is_some() {

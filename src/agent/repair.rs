@@ -36,6 +36,8 @@ pub struct RepairPolicy {
     pub recheck: Duration,
     /// Turns that try to fix one fault.
     pub tries: u32,
+    /// What these may cost in all, in millionths of a US dollar, where the provider tells prices.
+    pub cost: u64,
 }
 
 impl Default for RepairPolicy {
@@ -45,6 +47,7 @@ impl Default for RepairPolicy {
             longest: Duration::from_secs(15),
             recheck: Duration::from_secs(1),
             tries: 3,
+            cost: 1_000_000,
         }
     }
 }
@@ -176,9 +179,14 @@ impl Repairer {
         let open = || state.faults.iter().filter(|f| f.state == FaultState::Open);
         let began = state.messages.iter().rev().find(|m| m.role == Role::Assistant).map_or(0, |m| m.at);
         let overtaken = |f: &&FaultView| f.last_at >= began && f.last_at < state.files_at;
-        let exhausted = |f: &&FaultView| f.tries >= self.policy.tries && !overtaken(f);
+        let exhausted = |f: &&FaultView| !self.may_try(f) && !overtaken(f);
         let ids = |faults: Vec<&FaultView>| faults.into_iter().map(|f| f.fault.id.clone()).collect();
         (ids(open().filter(overtaken).collect()), ids(open().filter(exhausted).collect()))
+    }
+
+    /// Whether one more turn may be spent on a fault.
+    fn may_try(&self, fault: &FaultView) -> bool {
+        fault.tries < self.policy.tries && fault.cost < self.policy.cost
     }
 
     fn verdict(&self, state: &ProjectState) -> Verdict {
@@ -195,7 +203,7 @@ impl Repairer {
         if !may || !state.auto_fix {
             return Verdict::Leave;
         }
-        let open = state.faults.iter().filter(|f| f.state == FaultState::Open && f.tries < self.policy.tries);
+        let open = state.faults.iter().filter(|f| f.state == FaultState::Open && self.may_try(f));
         let open: Vec<FaultView> = open.take(TOLD).cloned().collect();
         if open.is_empty() { Verdict::Leave } else { Verdict::Fix(open, model) }
     }

@@ -98,13 +98,17 @@ impl<'a> Asking<'a> {
         let entries = self.entries().await?;
         let (mut broken, mut silent) = (0, false);
         loop {
+            let mut messages = messages(&self.system, &entries, self.budget);
+            let sent = size(&messages);
+            // What its list says, or what its server turned out not to take.
+            let sees = self.facts.images != Some(false) && !self.deps.catalog.is_blind(&self.model.name.id);
+            self.deps.show_images(&mut messages, sees).await?;
             let request = ModelRequest {
                 model: self.model.wire.clone(),
-                messages: messages(&self.system, &entries, self.budget),
+                messages,
                 tools: self.deps.toolbox.specs(),
                 effort: self.model.effort.clone(),
             };
-            let sent = size(&request.messages);
             match self.hear(request).await {
                 Ok(heard) if says_nothing(&heard) && !silent => {
                     silent = true;

@@ -150,8 +150,12 @@ async fn turn(
     }
     if !done.begun && !prompts.is_empty() {
         let note = deps.note(ctx, project, &entries).await;
-        let prompts: Vec<_> = note.into_iter().chain(prompts.iter().map(|text| user_message(text))).collect();
-        transcript.append(project, &ctx.run, 0, &prompts).await?;
+        deps.put_attachments(ctx, project, &prompts).await?;
+        let mut told: Vec<_> = note.into_iter().collect();
+        for prompt in &prompts {
+            told.push(deps.told(prompt).await?);
+        }
+        transcript.append(project, &ctx.run, 0, &told).await?;
     }
     let mut asking = Asking::begin(deps, ctx, project, message.clone(), input.model.as_deref(), done.parts).await?;
     asking.rewind().await?;
@@ -197,7 +201,7 @@ async fn begin(
     ctx: &TaskContext,
     project: &ProjectId,
     input: &TurnInput,
-) -> Result<(MessageId, Vec<String>), ApiError> {
+) -> Result<(MessageId, Vec<Message>), ApiError> {
     let guard = deps.gate.lock(project).await;
     deps.announce(&guard, project, &ctx.run, input.answering.clone()).await?;
     drop(guard);
@@ -205,8 +209,7 @@ async fn begin(
     let at = state.messages.iter().rposition(|m| m.turn.as_ref() == Some(&ctx.run));
     let at = at.ok_or_else(|| ApiError::internal("The turn has no message."))?;
     let before = state.messages.get(..at).unwrap_or_default();
-    let prompts = before.iter().rev().take_while(|m| m.role == Role::User).map(Message::text);
-    let mut prompts: Vec<String> = prompts.collect();
+    let mut prompts: Vec<Message> = before.iter().rev().take_while(|m| m.role == Role::User).cloned().collect();
     prompts.reverse();
     let message = state.messages.get(at).map(|m| m.id.clone());
     Ok((message.ok_or_else(|| ApiError::internal("The turn has no message."))?, prompts))

@@ -1,7 +1,8 @@
 //! What the interface's calls do: the services behind the server functions' one trait.
 
 use crate::domain::{
-    ApiError, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId, ProjectState,
+    ApiError, Attached, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId,
+    ProjectState,
 };
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
@@ -16,8 +17,13 @@ const NAME_MAX: usize = 120;
 
 #[async_trait]
 impl Backend for Services {
-    async fn create_project(&self, prompt: String, model: Option<String>) -> Result<ProjectId, ApiError> {
-        let (id, _) = Services::create_project(self, None, Some(&prompt), model.as_deref()).await?;
+    async fn create_project(
+        &self,
+        prompt: String,
+        files: Vec<Attached>,
+        model: Option<String>,
+    ) -> Result<ProjectId, ApiError> {
+        let (id, _) = Services::create_project(self, None, Some(&prompt), &files, model.as_deref()).await?;
         Ok(id)
     }
 
@@ -25,9 +31,10 @@ impl Backend for Services {
         &self,
         project: ProjectId,
         text: String,
+        files: Vec<Attached>,
         model: Option<String>,
     ) -> Result<MessageId, ApiError> {
-        Services::send_message(self, &project, &text, model.as_deref()).await
+        Services::send_message(self, &project, &text, &files, model.as_deref()).await
     }
 
     async fn stop_turn(&self, project: ProjectId) -> Result<(), ApiError> {

@@ -3,9 +3,11 @@
 //! Owns what crosses HTTP: routes, statuses, headers, bodies. It must not decide anything about projects or sandboxes:
 //! each handler checks its input and makes one call on the services.
 
+mod attachments;
 mod backend;
 mod dashboard;
 mod error;
+mod form;
 mod guard;
 mod history;
 mod metrics;
@@ -29,6 +31,7 @@ pub use openapi::DOCUMENT as OPENAPI;
 pub use router::{program_paths, router};
 pub use site::Site;
 
+use crate::domain::FILE_MAX;
 use crate::sandbox::gateway::Gateway;
 use crate::sandbox::preview::PreviewProxy;
 use crate::services::Services;
@@ -44,7 +47,8 @@ pub const ARCHIVE_LIMIT: usize = 64 << 20;
 /// The largest body accepted at a path, in bytes.
 fn body_limit(path: &str) -> usize {
     match path {
-        "/api/projects/import" => ARCHIVE_LIMIT,
+        "/api/projects/import" | "/import" | "/new" => ARCHIVE_LIMIT,
+        "/api/attachments" => usize::try_from(FILE_MAX).unwrap_or(BODY_LIMIT),
         path if trigger::owns(path) => trigger::BODY_LIMIT,
         _ => BODY_LIMIT,
     }

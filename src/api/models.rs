@@ -141,7 +141,8 @@ fn option(info: &ModelInfo, note: Option<&ModelNote>) -> ModelOption {
     };
     let aptitude = note.and_then(|note| serde_json::from_str::<Aptitude>(note.aptitude.as_deref()?).ok());
     let cannot = if aptitude.is_some_and(|a| !a.calls) { " (chat only)" } else { "" };
-    ModelOption { id: info.model.id.clone(), label: format!("{}{cannot}", info.model.label), group }
+    let label = format!("{}{cannot}", info.model.label);
+    ModelOption { id: info.model.id.clone(), label, group, blind: info.images == Some(false) }
 }
 
 /// Answer of `GET /api/models`.

@@ -3,8 +3,9 @@
 
 use super::AppState;
 use super::error::{Failure, Path, Query};
+use super::form::Filled;
 use super::guard::{self, cookie, local_path};
-use crate::domain::{ApiError, OutputWindow, ProjectId, ProjectState};
+use crate::domain::{ApiError, Attached, Attachment, OutputWindow, ProjectId, ProjectState};
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
@@ -77,23 +78,18 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
     read_only(&app, &headers, Document::Settings(Box::new(page)))
 }
 
-/// Body of `POST /new`.
-#[derive(Debug, Deserialize)]
-pub struct NewProject {
-    prompt: String,
-    model: Option<String>,
-}
-
 /// `POST /new`: the home page's form without JavaScript.
-pub async fn new_project(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    form: Result<Form<NewProject>, FormRejection>,
-) -> Response {
+pub async fn new_project(State(app): State<AppState>, headers: HeaderMap, form: Result<Filled, Failure>) -> Response {
     let created = async {
-        let Form(form) = form.map_err(form_failure)?;
-        let model = form.model.filter(|model| !model.is_empty());
-        let (id, _) = app.services.create_project(None, Some(&form.prompt), model.as_deref()).await?;
+        let form = form?;
+        let (prompt, model) = (form.text("prompt").to_owned(), form.text("model").to_owned());
+        let model = Some(model.as_str()).filter(|model| !model.is_empty());
+        let mut files = Vec::with_capacity(form.files.len());
+        for (_, name, content) in form.files {
+            let Attachment { id, name, .. } = app.services.upload(&name, content).await?;
+            files.push(Attached { id, name });
+        }
+        let (id, _) = app.services.create_project(None, Some(&prompt), &files, model).await?;
         Ok::<_, Failure>(id)
     };
     match created.await {

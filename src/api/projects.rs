@@ -2,7 +2,7 @@
 
 use super::AppState;
 use super::error::{Failure, Json, Path, Query};
-use crate::domain::{MessageId, ProjectId, ProjectState, ProjectSummary};
+use crate::domain::{Attached, MessageId, ProjectId, ProjectState, ProjectSummary};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -30,6 +30,9 @@ pub struct CreateProject {
     model: Option<String>,
     /// A git repository whose files it begins with.
     git: Option<String>,
+    /// Uploaded files that go with the prompt.
+    #[serde(default)]
+    attachments: Vec<Attached>,
 }
 
 /// Answer to a project's creation.
@@ -42,16 +45,17 @@ pub struct Created {
 
 /// `POST /api/projects`
 pub async fn create(State(app): State<AppState>, Json(body): Json<CreateProject>) -> Result<Response, Failure> {
-    let CreateProject { prompt, name, model, git } = body;
+    let CreateProject { prompt, name, model, git, attachments } = body;
     if let Some(git) = git {
         let id = app.services.import_git(&git, name.as_deref()).await?;
         let message = match prompt {
-            Some(prompt) => Some(app.services.send_message(&id, &prompt, model.as_deref()).await?),
+            Some(prompt) => Some(app.services.send_message(&id, &prompt, &attachments, model.as_deref()).await?),
             None => None,
         };
         return Ok(created(id, message));
     }
-    let (id, message) = app.services.create_project(name.as_deref(), prompt.as_deref(), model.as_deref()).await?;
+    let (prompt, model) = (prompt.as_deref(), model.as_deref());
+    let (id, message) = app.services.create_project(name.as_deref(), prompt, &attachments, model).await?;
     Ok(created(id, message))
 }
 
@@ -97,6 +101,9 @@ pub struct SendMessage {
     text: String,
     /// Which model answers; else the default.
     model: Option<String>,
+    /// Uploaded files that go with it.
+    #[serde(default)]
+    attachments: Vec<Attached>,
 }
 
 /// Answer to a message.
@@ -111,7 +118,7 @@ pub async fn send(
     Path(id): Path<ProjectId>,
     Json(body): Json<SendMessage>,
 ) -> Result<Response, Failure> {
-    let message = app.services.send_message(&id, &body.text, body.model.as_deref()).await?;
+    let message = app.services.send_message(&id, &body.text, &body.attachments, body.model.as_deref()).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { message })).into_response())
 }
 

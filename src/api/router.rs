@@ -2,8 +2,8 @@
 
 use super::error::Failure;
 use super::{
-    AppState, dashboard, guard, history, metrics, models, network, observe, openapi, pages, plain, preview, projects,
-    runs, runs_live, sandboxes, site, sse, trigger,
+    AppState, attachments, dashboard, guard, history, metrics, models, network, observe, openapi, pages, plain,
+    preview, projects, runs, runs_live, sandboxes, site, sse, trigger,
 };
 use crate::domain::ApiError;
 use crate::server_fns::Backend;
@@ -23,7 +23,9 @@ use tower_http::compression::predicate::{NotForContentType, Predicate as _, Size
 fn program_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
         ("/api/projects", get(projects::list).post(projects::create)),
-        ("/api/projects/import", post(projects::import).layer(DefaultBodyLimit::max(super::ARCHIVE_LIMIT))),
+        ("/api/projects/import", post(projects::import)),
+        ("/api/attachments", post(attachments::upload)),
+        ("/api/attachments/{attachment}", get(attachments::get)),
         ("/api/projects/{project}", get(projects::get).delete(projects::delete)),
         ("/api/projects/{project}/messages", post(projects::send)),
         ("/api/projects/{project}/stop", post(projects::stop)),
@@ -64,6 +66,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
         ("/", get(pages::home)),
         ("/new", post(pages::new_project)),
+        ("/import", get(plain::import).post(plain::run_import)),
         ("/p/{project}", get(pages::project)),
         ("/runs", get(dashboard::page)),
         ("/runs/bulk", post(dashboard::bulk)),
@@ -93,7 +96,8 @@ pub fn router(app: AppState) -> Router {
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(site::file_or_not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(super::BODY_LIMIT))
+        // The guard holds each path's own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(compression())
         .layer(from_fn_with_state(Arc::clone(&app.guard), guard::guard))
         .layer(from_fn_with_state(app.clone(), preview::dispatch))

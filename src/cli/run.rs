@@ -45,7 +45,7 @@ pub(super) async fn run(mut config: Config, args: RunArgs) -> Result<ExitCode, F
 }
 
 async fn turn(services: &Services, args: &RunArgs) -> Result<ExitCode, Failed> {
-    let (project, _) = services.create_project(None, Some(&args.prompt), args.model.as_deref()).await?;
+    let (project, _) = services.create_project(None, Some(&args.prompt), &[], args.model.as_deref()).await?;
     let followed = tokio::select! {
         outcome = follow(services, &project, args.json) => Some(outcome?),
         () = interrupted() => None,

@@ -5,8 +5,8 @@
 use super::json::{self, FromJson, Unread};
 use super::wire;
 use super::{
-    ApiError, CallId, Checked, CommandId, Fault, MessageId, NetworkLine, NetworkPolicy, ProjectId, RunId, RunSummary,
-    SandboxId,
+    ApiError, Attachment, CallId, Checked, CommandId, Fault, MessageId, NetworkLine, NetworkPolicy, PlanStep,
+    ProjectId, RunId, RunSummary, SandboxId,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -76,6 +76,9 @@ pub enum EventBody {
         message: MessageId,
         /// The text, as typed.
         text: String,
+        /// The files that came with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
     },
     /// The agent began to answer; the message is empty until parts arrive.
     TurnStarted {
@@ -161,6 +164,13 @@ pub enum EventBody {
         output: String,
         /// Duration in milliseconds.
         duration_ms: u64,
+    },
+    /// The model made a plan, or is further in it.
+    PlanChanged {
+        /// The call that said so.
+        call: CallId,
+        /// All of it.
+        steps: Vec<PlanStep>,
     },
     /// A file is in the workspace, completely.
     FileWritten {

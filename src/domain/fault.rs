@@ -1,5 +1,6 @@
 //! Faults of the running app, and the checks made before the agent says it is done.
 
+use super::AttachmentId;
 use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
@@ -89,4 +90,10 @@ pub struct Checked {
     pub ok: bool,
     /// The evidence.
     pub detail: String,
+    /// Whether it could not be checked here; then `ok` says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// A picture of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<AttachmentId>,
 }

@@ -106,6 +106,10 @@ id!(
 id!(
     /// A tool call inside a turn. Made by the server (`call_` ...): models repeat or omit theirs.
     CallId, "tool call", |t| prefixed(t, "call_"));
+id!(
+    /// A file that came with a message: the SHA-256 of its bytes in lower-case hex, so equal files are one.
+    AttachmentId, "attachment", |t| t.len() == 64
+        && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 //! it must not know I/O, time, randomness, leptos, axum or SQL, and it compiles for both sides.
 
 mod ansi;
+mod attachment;
 mod error;
 mod event;
 mod fault;
@@ -13,6 +14,7 @@ mod ids;
 pub mod json;
 mod logs;
 mod network;
+mod plan;
 mod run;
 mod state;
 #[cfg(test)]
@@ -23,16 +25,20 @@ mod views;
 mod wire;
 
 pub use ansi::{AnsiColor, AnsiStyle, Span, spans};
+pub use attachment::{
+    ATTACHMENTS_MAX, Attached, Attachment, FILE_MAX, IMAGE_MAX, check_count, check_size, image_type, workspace_path,
+};
 pub use error::{ApiError, ErrorCode};
 pub use event::{
     Checkpoint, CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage,
 };
 pub use fault::{Checked, Fault, FaultKind, FaultState, FaultView};
 pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
-pub use ids::{CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
+pub use ids::{AttachmentId, CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
 pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
+pub use plan::{PlanState, PlanStep};
 pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
 pub use state::{Change, ProjectState};
 pub use time::{civil, parse_rfc3339, rfc3339, rfc3339_nanos};

@@ -180,8 +180,10 @@ impl ProjectState {
                 self.name.clone_from(name);
                 vec![Change::Project]
             }
-            EventBody::UserMessage { message, text } => {
-                self.messages.push(Message::user(message.clone(), at, text.clone()));
+            EventBody::UserMessage { message, text, attachments } => {
+                let mut sent = Message::user(message.clone(), at, text.clone());
+                sent.attachments.clone_from(attachments);
+                self.messages.push(sent);
                 vec![Change::Messages]
             }
             EventBody::TurnStarted { turn, message, model } => {
@@ -242,6 +244,7 @@ impl ProjectState {
                 touched.push(Change::Drafts);
                 touched
             }
+            EventBody::PlanChanged { call, steps } => self.fold_plan(call, steps),
             EventBody::FileWritten { path, call, .. } => {
                 self.files_rev += 1;
                 self.files_at = at;

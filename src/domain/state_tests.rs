@@ -72,7 +72,11 @@ fn conversation() -> impl Strategy<Value = EventBody> {
     let model = ModelRef { id: "demo".to_owned(), label: "Demo".to_owned(), demo: true };
     prop_oneof![
         text().prop_map(|name| EventBody::ProjectRenamed { name }),
-        (message(), text()).prop_map(|(message, text)| EventBody::UserMessage { message, text }),
+        (message(), text()).prop_map(|(message, text)| EventBody::UserMessage {
+            message,
+            text,
+            attachments: Vec::new()
+        }),
         (run(), message()).prop_map(move |(turn, message)| EventBody::TurnStarted {
             turn,
             message,

@@ -3,7 +3,7 @@
 use super::event::{EventBody, TurnOutcome, Usage};
 use super::state::{Change, ProjectState};
 use super::views::{Message, Part, ToolState};
-use super::{FaultState, FaultView, MessageId, Role, RunId};
+use super::{CallId, FaultState, FaultView, MessageId, PlanStep, Role, RunId};
 
 /// Faults kept in the state; of older ones those that are gone are forgotten first.
 const FAULTS_KEPT: usize = 40;
@@ -24,6 +24,13 @@ impl ProjectState {
             preview.rev += 1;
         }
         vec![Change::Messages, Change::Turn, Change::Drafts, Change::Preview]
+    }
+
+    pub(super) fn fold_plan(&mut self, call: &CallId, steps: &[PlanStep]) -> Vec<Change> {
+        let has = |m: &&mut Message| m.parts.iter().any(|part| matches!(part, Part::Tool(c) if c.call == *call));
+        let Some(message) = self.messages.iter_mut().rev().find(has) else { return Vec::new() };
+        message.plan = steps.to_vec();
+        vec![Change::Message(message.id.clone())]
     }
 
     pub(super) fn fold_turn_finished(

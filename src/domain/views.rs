@@ -4,7 +4,7 @@
 
 use super::event::{Checkpoint, CommandExit, ModelRef, SandboxPhase, TurnOutcome, Usage};
 use super::json::FromJson;
-use super::{CallId, Checked, CommandId, MessageId, ProjectId, RunId};
+use super::{Attachment, CallId, Checked, CommandId, MessageId, PlanStep, ProjectId, RunId};
 use serde::{Deserialize, Serialize};
 
 /// A project in a list.
@@ -53,6 +53,12 @@ pub struct Message {
     pub turn: Option<RunId>,
     /// Its parts, in order. A user's message has one text part.
     pub parts: Vec<Part>,
+    /// The files that came with it, for a user's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// What the agent set out to do, and how far it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<PlanStep>,
     /// How the turn ended, for the agent's.
     pub outcome: Option<TurnOutcome>,
     /// Tokens, once ended.
@@ -206,6 +212,8 @@ impl Message {
             model: None,
             turn: None,
             parts: vec![Part::Text { text, html: None }],
+            attachments: Vec::new(),
+            plan: Vec::new(),
             outcome: None,
             usage: None,
             finished_at: None,
@@ -223,6 +231,8 @@ impl Message {
             model: Some(model),
             turn: Some(turn),
             parts: Vec::new(),
+            attachments: Vec::new(),
+            plan: Vec::new(),
             outcome: None,
             usage: None,
             finished_at: None,

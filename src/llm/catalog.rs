@@ -154,18 +154,32 @@ impl Catalog {
         *cache = None;
     }
 
-    /// Remembers that a model's server takes no tools.
-    pub fn speak_tools(&self, id: &str) {
-        let (endpoint, wire) = self.endpoint_of(id).unwrap_or_else(|| (self.provider(), id.to_owned()));
-        let url = endpoint.base_url.trim_end_matches('/');
-        let dialect = self.0.dialects.of(url, &wire);
-        self.0.dialects.learn(url, &wire, Dialect { spoken_tools: true, ..dialect });
+    /// Remembers whether a model's server takes no tools.
+    pub fn speak_tools(&self, id: &str, spoken_tools: bool) {
+        let (url, wire) = self.server_of(id);
+        let dialect = self.0.dialects.of(&url, &wire);
+        self.0.dialects.learn(&url, &wire, Dialect { spoken_tools, ..dialect });
     }
 
     /// Whether a model's server turned out to take no tools, so that they are spelled in the text.
     pub fn speaks_tools(&self, id: &str) -> bool {
+        let (url, wire) = self.server_of(id);
+        self.0.dialects.of(&url, &wire).spoken_tools
+    }
+
+    /// Whether a model's server turned out to take no images. The demo takes none.
+    pub fn is_blind(&self, id: &str) -> bool {
+        if id == DEMO_MODEL {
+            return true;
+        }
+        let (url, wire) = self.server_of(id);
+        self.0.dialects.of(&url, &wire).no_images
+    }
+
+    /// The server of a model, and how it is called there.
+    fn server_of(&self, id: &str) -> (String, String) {
         let (endpoint, wire) = self.endpoint_of(id).unwrap_or_else(|| (self.provider(), id.to_owned()));
-        self.0.dialects.of(endpoint.base_url.trim_end_matches('/'), &wire).spoken_tools
+        (endpoint.base_url.trim_end_matches('/').to_owned(), with_effort(&wire).0.to_owned())
     }
 
     /// Every model that can be chosen, the default first, and why a list is missing if one is.
@@ -210,10 +224,8 @@ impl Catalog {
             None => return Err(ModelError::Unknown(id)),
         };
         let label = label_of(&wire);
-        let (wire, effort) = match wire.rsplit_once(':') {
-            Some((model, effort @ ("low" | "medium" | "high"))) => (model.to_owned(), Some(effort.to_owned())),
-            _ => (wire, None),
-        };
+        let (wire, effort) = with_effort(&wire);
+        let (wire, effort) = (wire.to_owned(), effort.map(str::to_owned));
         Ok(Resolved { client: self.client(&endpoint)?, wire, name: ModelRef { id, label, demo: false }, effort })
     }
 
@@ -295,7 +307,7 @@ impl Catalog {
         }
         *self.0.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
         if nothing {
-            let demo = OfferedModel { id: DEMO_MODEL.to_owned(), ..OfferedModel::default() };
+            let demo = OfferedModel { id: DEMO_MODEL.to_owned(), images: Some(false), ..OfferedModel::default() };
             let mut demo = info(DEMO_MODEL.to_owned(), &demo, ModelSource::Demo);
             (demo.model, demo.default) = (demo_ref(), true);
             models.insert(0, demo);
@@ -364,6 +376,14 @@ fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
 
 fn demo_ref() -> ModelRef {
     ModelRef { id: DEMO_MODEL.to_owned(), label: "Demo (recorded, no key needed)".to_owned(), demo: true }
+}
+
+/// A model's id without how much it shall think, and that.
+fn with_effort(id: &str) -> (&str, Option<&str>) {
+    match id.rsplit_once(':') {
+        Some((model, effort @ ("low" | "medium" | "high"))) => (model, Some(effort)),
+        _ => (id, None),
+    }
 }
 
 /// The part after the vendor: `anthropic/claude-sonnet-4.6` is known as `claude-sonnet-4.6`.

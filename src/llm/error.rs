@@ -63,6 +63,15 @@ pub enum ModelError {
         /// The provider's words.
         message: String,
     },
+    /// The model reads no images, and the conversation has one.
+    #[error(
+        "This model cannot see images: {message}. Choose a model that can; or retry, and this one gets the files without \
+         seeing them."
+    )]
+    NoImages {
+        /// The provider's words.
+        message: String,
+    },
     /// Any other refusal or failure the server answered.
     #[error("The model provider answered {status}: {message}")]
     Provider {
@@ -135,6 +144,8 @@ impl ModelError {
             503 | 529 => Self::Overloaded { message, retry_after },
             413 => Self::ContextOverflow { message: trim_stop(message) },
             _ if refused && has(OVERFLOW) => Self::ContextOverflow { message: trim_stop(message) },
+            415 if has(NO_IMAGES) => Self::NoImages { message: trim_stop(message) },
+            _ if refused && has(NO_IMAGES) => Self::NoImages { message: trim_stop(message) },
             _ if refused && has(NO_TOOLS) => Self::NoTools { message: trim_stop(message) },
             400 if has(FILTER) => Self::Declined { message },
             404 if lower.contains("model")
@@ -194,6 +205,20 @@ const NO_TOOLS: &[&str] = &[
     "tools are not supported",
     "tool choice requires",
     "tools param requires",
+];
+/// That the model, or the server as it was started, takes no images.
+const NO_IMAGES: &[&str] = &[
+    "image input",
+    "image_url",
+    "not support image",
+    "images are not supported",
+    "image is not supported",
+    "not support vision",
+    "vision is not",
+    "not a vision model",
+    "not a multimodal model",
+    "mmproj",
+    "at most 0 image",
 ];
 /// That the account is empty.
 const CREDIT: &[&str] =

@@ -31,14 +31,28 @@ impl OfferedModel {
     /// Reads an entry of `/models`. Gateways spell what goes beyond the id in their own ways.
     pub(super) fn read(entry: &Value) -> Option<Self> {
         let id = entry.get("id").or_else(|| entry.get("name"))?.as_str()?.to_owned();
-        let context =
-            ["/context_length", "/context_window", "/max_model_len", "/max_context_length", "/meta/n_ctx_train"]
-                .iter()
-                .find_map(|path| entry.pointer(path).and_then(Value::as_u64))
-                .filter(|tokens| *tokens > 0);
+        let context = [
+            "/context_length",
+            "/context_window",
+            "/max_model_len",
+            "/max_context_length",
+            "/meta/n_ctx",
+            "/meta/n_ctx_train",
+        ]
+        .iter()
+        .find_map(|path| entry.pointer(path).and_then(Value::as_u64))
+        .filter(|tokens| *tokens > 0);
         let inputs = ["/architecture/input_modalities", "/input_modalities", "/modalities/input"];
         let inputs = inputs.iter().find_map(|path| entry.pointer(path).and_then(Value::as_array));
-        let images = inputs.map(|list| list.iter().any(|kind| kind == "image"));
+        let tagged = |path: &str| {
+            let list = entry.pointer(path).and_then(Value::as_array)?;
+            list.iter().any(|tag| tag == "vision" || tag == "multimodal").then_some(true)
+        };
+        let images = inputs
+            .map(|list| list.iter().any(|kind| kind == "image"))
+            .or_else(|| entry.pointer("/capabilities/vision").and_then(Value::as_bool))
+            .or_else(|| tagged("/tags"))
+            .or_else(|| tagged("/capabilities"));
         Some(Self { id, context, price: entry.get("pricing").and_then(Price::read), images })
     }
 }
@@ -86,6 +100,11 @@ mod tests {
         let price = OfferedModel::read(&vercel).unwrap().price.unwrap();
         let usage = Usage { input_tokens: 1_000_000, output_tokens: 0, cached_tokens: 1_000_000, cost: None };
         assert_eq!(price.of(&usage), Some(200_000));
+
+        let images = |entry: Value| OfferedModel::read(&entry).unwrap().images;
+        assert_eq!(images(json!({"id": "m", "capabilities": {"vision": false}})), Some(false));
+        assert_eq!(images(json!({"id": "m", "capabilities": ["completion", "multimodal"]})), Some(true));
+        assert_eq!(images(json!({"id": "m", "tags": ["tool-use"]})), None);
 
         let vllm = json!({"id": "x", "max_model_len": 8192});
         assert_eq!(

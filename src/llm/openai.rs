@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, StreamLimits, http_client, root_cause, shown_url
 use super::error::retry_after;
 use super::offered::OfferedModel;
 use super::reading::{Reading, what_came};
-use super::request::{self, Dialects};
+use super::request::{self, Dialect, Dialects};
 use super::{ModelClient, ModelError, ModelEvent, ModelRequest};
 use async_openai::config::{Config, OpenAIConfig};
 use async_trait::async_trait;
@@ -231,6 +231,9 @@ impl Exchange {
         if untouched && self.respell(&error) {
             return;
         }
+        if matches!(error, ModelError::NoImages { .. }) {
+            self.learn_blindness();
+        }
         let asked = match &error {
             ModelError::RateLimited { retry_after, .. } | ModelError::Overloaded { retry_after, .. } => *retry_after,
             _ => None,
@@ -245,6 +248,14 @@ impl Exchange {
         self.waited += delay;
         self.phase = Phase::Wait(delay);
         self.ready.push_back(Ok(ModelEvent::Waiting { delay, reason: error.to_string() }));
+    }
+
+    /// Remembers that this model takes no images. The person is told, because the answer would be another without them;
+    /// whoever asks again leaves them out.
+    fn learn_blindness(&self) {
+        let (url, model) = (self.client.config.api_base(), &self.request.model);
+        let dialect = self.client.dialects.of(url, model);
+        self.client.dialects.learn(url, model, Dialect { no_images: true, ..dialect });
     }
 
     /// Spells the request differently if that is what the server wants; it is sent again at once.

@@ -22,6 +22,8 @@ pub struct Dialect {
     pub spoken_tools: bool,
     /// Marks of what to keep in the prompt cache.
     pub no_cache_marks: bool,
+    /// Images. Whoever makes the conversation leaves them out.
+    pub no_images: bool,
 }
 
 /// Dialects by server and model. Cheap to clone; all clones share one memory.
@@ -171,10 +173,17 @@ fn mark_for_cache(messages: &mut [Value]) {
     let last = messages.len().saturating_sub(1);
     for at in [0, last] {
         let Some(content) = messages.get_mut(at).and_then(|m| m.get_mut("content")) else { continue };
-        if let Value::String(text) = content
-            && !text.is_empty()
-        {
-            *content = json!([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]);
+        match content {
+            Value::String(text) if !text.is_empty() => {
+                *content = json!([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]);
+            }
+            // Text and images: the mark is on the last of them.
+            Value::Array(parts) => {
+                if let Some(Value::Object(last)) = parts.last_mut() {
+                    last.insert("cache_control".to_owned(), json!({"type": "ephemeral"}));
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -189,13 +198,25 @@ fn alternate(messages: &mut Vec<Value>) {
         let plain = |m: &Value| m.get("tool_calls").is_none() && m.get("tool_call_id").is_none();
         match out.last_mut() {
             Some(last) if last.get("role") == message.get("role") && plain(last) && plain(&message) => {
-                let text = format!("{}\n\n{}", content(last), content(&message));
-                *last = json!({"role": last.get("role"), "content": text});
+                *last = json!({"role": last.get("role"), "content": joined(last, &message)});
             }
             _ => out.push(message),
         }
     }
     *messages = out;
+}
+
+/// What two messages say, as one: text, or parts where one of them has an image.
+fn joined(first: &Value, second: &Value) -> Value {
+    let parts = |message: &Value| match message.get("content") {
+        Some(Value::Array(parts)) => parts.clone(),
+        _ => vec![json!({"type": "text", "text": content(message)})],
+    };
+    let all: Vec<Value> = parts(first).into_iter().chain(parts(second)).collect();
+    if all.iter().all(|part| part.get("text").is_some()) {
+        return json!(format!("{}\n\n{}", content(first), content(second)));
+    }
+    Value::Array(all)
 }
 
 fn content(message: &Value) -> String {
@@ -258,12 +279,29 @@ mod tests {
 
     #[test]
     fn strict_servers_get_alternating_roles() {
-        let dialect = Dialect { strict_roles: true, spoken_tools: true, no_usage: true, no_cache_marks: false };
+        let dialect = Dialect { strict_roles: true, spoken_tools: true, no_usage: true, ..Dialect::default() };
         let wire = spelled(dialect);
         let roles: Vec<&str> =
             wire["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
         assert_eq!(roles, ["user", "assistant", "user"]);
         assert!(wire.get("stream_options").is_none());
+    }
+
+    #[test]
+    fn images_stay_where_messages_are_joined_or_marked() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
+        let shown = json!({"role": "user", "content": [{"type": "text", "text": "b"}, image]});
+        let mut asked = request();
+        asked.messages.truncate(2);
+        asked.messages.push(shown);
+        let strict = Dialect { strict_roles: true, ..Dialect::default() };
+        let wire: Value = serde_json::from_slice(&body(&asked, strict).unwrap()).unwrap();
+        assert_eq!(wire["messages"].as_array().unwrap().len(), 1);
+        assert_eq!(wire["messages"][0]["content"][2], image);
+        asked.model = "claude".to_owned();
+        let wire: Value = serde_json::from_slice(&body(&asked, Dialect::default()).unwrap()).unwrap();
+        let last = &wire["messages"][2]["content"][1];
+        assert_eq!((&last["image_url"], &last["cache_control"]["type"]), (&image["image_url"], &json!("ephemeral")));
     }
 
     #[test]

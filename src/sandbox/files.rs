@@ -111,6 +111,13 @@ impl Service {
         read_one(entry.present_files().await?, path).await
     }
 
+    /// The beginning of a file of any kind, at most `max` bytes.
+    pub async fn read_bytes(&self, project: &ProjectId, path: &str, max: u64) -> Result<Bytes, SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        let path = clean_path(path)?;
+        entry.files.read(&path, 0, max).await.map_err(|error| about(&path, error))
+    }
+
     /// Replaces texts in a file, each of which must occur exactly once. All or nothing.
     pub async fn edit_file(
         &self,

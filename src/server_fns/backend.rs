@@ -1,6 +1,8 @@
 //! What the interface asks of the server, as one trait: the services implement it, the gallery has a fixture.
 
-use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState};
+use crate::domain::{
+    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+};
 use crate::ui::FileView;
 use async_trait::async_trait;
 use leptos::prelude::use_context;
@@ -10,9 +12,20 @@ use std::sync::Arc;
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Creates a project and sends its first message.
-    async fn create_project(&self, prompt: String, model: Option<String>) -> Result<ProjectId, ApiError>;
+    async fn create_project(
+        &self,
+        prompt: String,
+        files: Vec<Attached>,
+        model: Option<String>,
+    ) -> Result<ProjectId, ApiError>;
     /// Sends a message.
-    async fn send_message(&self, p: ProjectId, text: String, model: Option<String>) -> Result<MessageId, ApiError>;
+    async fn send_message(
+        &self,
+        project: ProjectId,
+        text: String,
+        files: Vec<Attached>,
+        model: Option<String>,
+    ) -> Result<MessageId, ApiError>;
     /// Stops the running turn.
     async fn stop_turn(&self, project: ProjectId) -> Result<(), ApiError>;
     /// Tries the last turn again, or goes on.

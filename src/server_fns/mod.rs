@@ -13,21 +13,32 @@ pub use backend::Backend;
 #[cfg(feature = "ssr")]
 use backend::backend;
 
-use crate::domain::{ApiError, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState};
+use crate::domain::{
+    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+};
 use crate::ui::FileView;
 use codec::{PostAnswer, PostArguments};
 use leptos::prelude::*;
 
 /// Creates a project and sends its first message.
 #[server(prefix = "/api/fn", endpoint = "create_project", input = PostArguments, output = PostAnswer)]
-pub async fn create_project(prompt: String, model: Option<String>) -> Result<ProjectId, ApiError> {
-    backend()?.create_project(prompt, model).await
+pub async fn create_project(
+    prompt: String,
+    files: Vec<Attached>,
+    model: Option<String>,
+) -> Result<ProjectId, ApiError> {
+    backend()?.create_project(prompt, files, model).await
 }
 
 /// Sends a message; while a turn runs it is queued and answered next.
 #[server(prefix = "/api/fn", endpoint = "send_message", input = PostArguments, output = PostAnswer)]
-pub async fn send_message(project: ProjectId, text: String, model: Option<String>) -> Result<MessageId, ApiError> {
-    backend()?.send_message(project, text, model).await
+pub async fn send_message(
+    project: ProjectId,
+    text: String,
+    files: Vec<Attached>,
+    model: Option<String>,
+) -> Result<MessageId, ApiError> {
+    backend()?.send_message(project, text, files, model).await
 }
 
 /// Stops the running turn.

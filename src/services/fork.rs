@@ -22,6 +22,7 @@ impl Services {
         let copied = async {
             let turns = self.copy_conversation(from, message, &to).await?;
             self.store.transcript().copy(from, &to, &turns).await?;
+            self.store.attachments().claim(&to, &self.store.attachments().of(from).await?).await?;
             self.sandbox.fork_files(from, &checkpoint.commit, &to).await?;
             Ok::<_, ApiError>(())
         };
@@ -96,6 +97,7 @@ fn conversation(body: EventBody) -> Option<EventBody> {
         | EventBody::ToolCallStarted { .. }
         | EventBody::ToolCallSubmitted { .. }
         | EventBody::ToolCallFinished { .. }
+        | EventBody::PlanChanged { .. }
         | EventBody::FileWritten { .. }
         | EventBody::CheckpointMade { .. }
         | EventBody::MessageWithdrawn { .. }

@@ -1,4 +1,4 @@
-//! Projects from what is there already: a git repository, or a zip archive.
+//! Projects from what is there already: a git repository, a zip archive or a folder.
 
 use super::Services;
 use crate::domain::{ApiError, ErrorCode, ProjectId, clean_path};
@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 const FILES_MAX: usize = 5_000;
 /// Bytes of all files in an archive, unpacked.
 const BYTES_MAX: u64 = 256 << 20;
+
+/// Folders of a folder that are not taken: what can be installed again, and a history that would be run on the host.
+const LEFT_OUT: [&str; 2] = ["node_modules", ".git"];
 
 /// A file from an archive: path, content, whether it may be executed.
 type Unpacked = (String, Vec<u8>, bool);
@@ -46,11 +49,42 @@ impl Services {
     pub async fn import_zip(&self, archive: Vec<u8>, name: Option<&str>) -> Result<ProjectId, ApiError> {
         let files = tokio::task::spawn_blocking(move || unpack(archive));
         let files = files.await.map_err(|error| ApiError::internal(error.to_string()))??;
+        self.import_files(files, name, "Import of an archive").await
+    }
+
+    /// A project with the files of a folder: their paths begin with its name.
+    pub async fn import_folder(&self, files: Vec<(String, Vec<u8>)>) -> Result<ProjectId, ApiError> {
+        let name = files.first().and_then(|(path, _)| path.split_once('/')).map(|(folder, _)| folder.to_owned());
+        let mut kept: Vec<Unpacked> = Vec::with_capacity(files.len());
+        for (path, content) in files {
+            if path.split('/').any(|part| LEFT_OUT.contains(&part)) {
+                continue;
+            }
+            let path = clean_path(&path).map_err(|error| ApiError::invalid(error.to_string()))?;
+            let executable = content.starts_with(b"#!");
+            kept.push((path, content, executable));
+        }
+        if kept.len() > FILES_MAX {
+            return Err(ApiError::new(ErrorCode::TooLarge, "The folder has more than 5,000 files."));
+        }
+        if kept.is_empty() {
+            return Err(ApiError::invalid("The folder holds no files."));
+        }
+        without_outer_folder(&mut kept);
+        self.import_files(kept, name.as_deref(), "Import of a folder").await
+    }
+
+    async fn import_files(
+        &self,
+        files: Vec<Unpacked>,
+        name: Option<&str>,
+        subject: &str,
+    ) -> Result<ProjectId, ApiError> {
         let name = name.map(super::title).filter(|name| !name.is_empty()).unwrap_or_else(|| "Import".to_owned());
         let project = self.store.events().create_project(&name).await?;
         let put = async {
             self.sandbox.put_files(&project, files).await?;
-            self.sandbox.checkpoint(&project, "Import of an archive").await
+            self.sandbox.checkpoint(&project, subject).await
         };
         match put.await {
             Ok(_) => Ok(project),
@@ -89,16 +123,21 @@ fn unpack(archive: Vec<u8>) -> Result<Vec<Unpacked>, ApiError> {
         }
         files.push((path, content, executable));
     }
-    let first = files.first().and_then(|(path, ..)| path.split_once('/')).map(|(folder, _)| format!("{folder}/"));
-    if let Some(folder) = first.filter(|folder| files.iter().all(|(path, ..)| path.starts_with(folder.as_str()))) {
-        for (path, ..) in &mut files {
-            path.drain(..folder.len());
-        }
-    }
     if files.is_empty() {
         return Err(ApiError::invalid("The archive holds no files."));
     }
+    without_outer_folder(&mut files);
     Ok(files)
+}
+
+/// Leaves off a folder that holds everything.
+fn without_outer_folder(files: &mut [Unpacked]) {
+    let first = files.first().and_then(|(path, ..)| path.split_once('/')).map(|(folder, _)| format!("{folder}/"));
+    if let Some(folder) = first.filter(|folder| files.iter().all(|(path, ..)| path.starts_with(folder.as_str()))) {
+        for (path, ..) in files {
+            path.drain(..folder.len());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Owns the few operations that need more than one part. It must not know HTTP or pages.
 
+mod attachments;
 mod fork;
 mod import;
 mod models;
@@ -9,7 +10,7 @@ mod settings;
 
 use crate::agent::{Agent, check_message};
 use crate::config::Config;
-use crate::domain::{ApiError, MessageId, ProjectId};
+use crate::domain::{ApiError, Attached, MessageId, ProjectId};
 use crate::llm::Catalog;
 use crate::sandbox::Service;
 use crate::sandbox::fleet::Fleet;
@@ -48,13 +49,14 @@ impl Services {
         &self,
         name: Option<&str>,
         prompt: Option<&str>,
+        files: &[Attached],
         model: Option<&str>,
     ) -> Result<(ProjectId, Option<MessageId>), ApiError> {
         let prompt = prompt.map(check_message).transpose()?;
         let name = name.or(prompt).map(title).filter(|name| !name.is_empty()).unwrap_or_else(|| "Untitled".to_owned());
         let id = self.store.events().create_project(&name).await?;
         let Some(prompt) = prompt else { return Ok((id, None)) };
-        match self.agent.send(&id, prompt, model).await {
+        match self.agent.send_with(&id, prompt, files, model).await {
             Ok(message) => Ok((id, Some(message))),
             Err(error) => {
                 // The prompt was not accepted (an unknown model), so nobody asked for an empty project.
@@ -69,9 +71,10 @@ impl Services {
         &self,
         project: &ProjectId,
         text: &str,
+        files: &[Attached],
         model: Option<&str>,
     ) -> Result<MessageId, ApiError> {
-        self.agent.send(project, text, model).await
+        self.agent.send_with(project, text, files, model).await
     }
 
     /// Deletes a project with its sandbox, files and runs.
@@ -82,7 +85,9 @@ impl Services {
             tracing::debug!(project = %id, %error, "nothing to stop before deleting");
         }
         self.sandbox.delete(id).await?;
+        let attachments = self.store.attachments().of(id).await?;
         self.store.events().delete_project(id).await?;
+        self.store.attachments().forget(attachments).await?;
         Ok(())
     }
 }

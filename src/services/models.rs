@@ -23,7 +23,7 @@ impl Services {
         for (model, note) in self.store.secrets().model_notes().await? {
             let aptitude = note.aptitude.and_then(|text| serde_json::from_str::<Aptitude>(&text).ok());
             if aptitude.is_some_and(|aptitude| aptitude.spoken) {
-                self.catalog.speak_tools(&model);
+                self.catalog.speak_tools(&model, true);
             }
         }
         Ok(())
@@ -62,6 +62,16 @@ impl Services {
     pub async fn probe_model(&self, id: &str) -> Result<Aptitude, ApiError> {
         let model = self.catalog.resolve(Some(id)).await?;
         let mut aptitude = probe(&*model.client, &model.wire, &CancellationToken::new()).await?;
+        if !aptitude.calls && !self.catalog.speaks_tools(id) {
+            // Some servers drop tools without a word, where the model's template has no place for them.
+            self.catalog.speak_tools(id, true);
+            let spoken = probe(&*model.client, &model.wire, &CancellationToken::new()).await?;
+            if spoken.calls {
+                aptitude = spoken;
+            } else {
+                self.catalog.speak_tools(id, false);
+            }
+        }
         aptitude.spoken = self.catalog.speaks_tools(id);
         let mut note = self.note_of(id).await?;
         note.aptitude = serde_json::to_string(&aptitude).ok();

@@ -1,10 +1,12 @@
-//! Everything that outlives the process, but for workspaces and command output: one SQLite file in the data folder.
+//! Everything that outlives the process, but for workspaces and command output: one SQLite file in the data folder, and
+//! beside it the files that came with messages.
 //!
 //! Owns the schema, the event log with its in-memory folds, the transcript and the run records. It must not know what
 //! a turn, a task or a sandbox does. All writes go through one connection in WAL mode, so that runs and events keep
 //! one order; `synchronous=NORMAL` survives the death of the process, and after a loss of power the file is
 //! consistent but may lack its last moments.
 
+mod attachments;
 mod error;
 mod events;
 mod fleet;
@@ -18,6 +20,7 @@ mod transcript;
 mod vault;
 mod writer;
 
+pub use attachments::Attachments;
 pub use error::StoreError;
 pub use events::EventLog;
 pub use fleet::{FleetStore, FleetTable};
@@ -52,6 +55,7 @@ pub struct Store {
     secrets: Secrets,
     keys: KeyStore,
     fleet: FleetStore,
+    attachments: Attachments,
 }
 
 impl Store {
@@ -86,7 +90,8 @@ impl Store {
         let secrets = Secrets::new(Arc::clone(&db), vault);
         let keys = KeyStore::new(Arc::clone(&db));
         let fleet = FleetStore::new(Arc::clone(&db));
-        Ok(Self { db, events, transcript, runs, secrets, keys, fleet })
+        let attachments = Attachments::new(Arc::clone(&db), data_dir);
+        Ok(Self { db, events, transcript, runs, secrets, keys, fleet, attachments })
     }
 
     /// Projects and their events.
@@ -112,6 +117,11 @@ impl Store {
     /// Keys of programs.
     pub fn keys(&self) -> &KeyStore {
         &self.keys
+    }
+
+    /// Files that came with messages.
+    pub fn attachments(&self) -> &Attachments {
+        &self.attachments
     }
 
     /// What the e2b API made.

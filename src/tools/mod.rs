@@ -18,8 +18,9 @@ mod run_command;
 mod search_files;
 mod stop_command;
 mod text;
+mod update_plan;
 
-use crate::domain::{ApiError, ErrorCode, ProjectId};
+use crate::domain::{ApiError, ErrorCode, PlanStep, ProjectId};
 use crate::llm::ToolSpec;
 use serde_json::Value;
 use std::time::Duration;
@@ -33,6 +34,14 @@ pub trait Tool: Send + Sync {
 
     /// Translates arguments into a job. Errors tell the model what to correct.
     fn prepare(&self, project: &ProjectId, arguments: &Value) -> Result<Job, ToolError>;
+}
+
+/// What a call comes to.
+pub enum Action {
+    /// A task to run.
+    Run(Job),
+    /// A plan to show.
+    Plan(Vec<PlanStep>),
 }
 
 /// A task to run for a call.
@@ -116,15 +125,16 @@ impl Toolbox {
 
     /// What the model is told.
     pub fn specs(&self) -> Vec<ToolSpec> {
-        self.0.iter().map(|tool| tool.spec()).collect()
+        self.0.iter().map(|tool| tool.spec()).chain([update_plan::spec()]).collect()
     }
 
-    /// Parses a call as the model wrote it into a job.
-    pub fn prepare(&self, project: &ProjectId, name: &str, arguments: &str) -> Result<Job, ToolError> {
-        let Some(tool) = self.0.iter().find(|tool| means(name, tool.spec().name)) else {
-            let known: Vec<&str> = self.0.iter().map(|tool| tool.spec().name).collect();
+    /// Parses a call as the model wrote it.
+    pub fn prepare(&self, project: &ProjectId, name: &str, arguments: &str) -> Result<Action, ToolError> {
+        let tool = self.0.iter().find(|tool| means(name, tool.spec().name));
+        if tool.is_none() && !means(name, update_plan::NAME) {
+            let known: Vec<&str> = self.specs().iter().map(|spec| spec.name).collect();
             return Err(ToolError::Model(format!("there is no tool \"{name}\". The tools are: {}.", known.join(", "))));
-        };
+        }
         let arguments = lenient::parse(arguments).map_err(|error| {
             let cut = if error.is_eof() {
                 " They end too early: the call was probably longer than one answer may be, so split it (for instance \
@@ -137,7 +147,10 @@ impl Toolbox {
         if !arguments.is_object() {
             return Err(ToolError::Model(format!("the arguments of {name} must be one JSON object with named fields")));
         }
-        tool.prepare(project, &arguments)
+        match tool {
+            Some(tool) => tool.prepare(project, &arguments).map(Action::Run),
+            None => update_plan::read(&arguments).map(Action::Plan),
+        }
     }
 }
 
@@ -155,7 +168,11 @@ mod tests {
 
     fn prepare(name: &str, arguments: &str) -> Result<Job, ToolError> {
         let project = ProjectId::parse("prj_1").unwrap();
-        Toolbox::new(RunCommandLimits { default: Duration::from_secs(300) }).prepare(&project, name, arguments)
+        let toolbox = Toolbox::new(RunCommandLimits { default: Duration::from_secs(300) });
+        match toolbox.prepare(&project, name, arguments)? {
+            Action::Run(job) => Ok(job),
+            Action::Plan(steps) => panic!("{steps:?}"),
+        }
     }
 
     fn message(name: &str, arguments: &str) -> String {

@@ -9,11 +9,13 @@ pub use none::*;
 
 #[cfg(feature = "hydrate")]
 mod web {
-    use crate::domain::json;
+    use crate::domain::{ApiError, Attachment, check_size, json};
     use crate::ui::app::App;
     use crate::ui::page::PageData;
     use js_sys::{Date, JsString, Reflect};
     use leptos::prelude::*;
+    use std::rc::Rc;
+    use wasm_bindgen::closure::Closure;
     use wasm_bindgen::{JsCast, JsValue};
 
     /// Hydrates the document from the data it carries.
@@ -113,6 +115,66 @@ mod web {
         }
     }
 
+    /// Uploads files that are chosen, pasted or dropped inside an element, for as long as the page lives. `begin` is
+    /// told how many come and says whether they may; `done` gets each, or why not.
+    pub fn take_files(
+        root: &web_sys::Element,
+        begin: Box<dyn Fn(usize) -> bool>,
+        done: Rc<dyn Fn(Result<Attachment, ApiError>)>,
+    ) {
+        let take = Closure::<dyn Fn(web_sys::Event)>::new(move |event: web_sys::Event| {
+            let kind = event.type_();
+            let holder = match kind.as_str() {
+                "change" => event.target().map(JsValue::from),
+                "paste" => Reflect::get(&event, &"clipboardData".into()).ok(),
+                // What may be dropped has to be said while it is over the element.
+                "dragover" => return event.prevent_default(),
+                _ => Reflect::get(&event, &"dataTransfer".into()).ok(),
+            };
+            let files = holder.as_ref().and_then(|holder| Reflect::get(holder, &"files".into()).ok());
+            let Some(files) = files.filter(JsValue::is_object).map(|files| js_sys::Array::from(&files)) else { return };
+            if files.length() == 0 {
+                return;
+            }
+            event.prevent_default();
+            if begin(files.length() as usize) {
+                let done = Rc::clone(&done);
+                // One after the other, so that they stay in order.
+                leptos::task::spawn_local(async move {
+                    for file in files.iter() {
+                        done(upload(file).await);
+                    }
+                });
+            }
+            if let Some(field) = holder.filter(|_| kind == "change") {
+                // So that the same file can be chosen again.
+                let _ = Reflect::set(&field, &"value".into(), &"".into());
+            }
+        });
+        for kind in ["change", "paste", "drop", "dragover"] {
+            let _ = root.add_event_listener_with_callback(kind, take.as_ref().unchecked_ref());
+        }
+        take.forget();
+    }
+
+    async fn upload(file: JsValue) -> Result<Attachment, ApiError> {
+        let field = |name: &str| Reflect::get(&file, &name.into()).unwrap_or_default();
+        let name = field("name").as_string().unwrap_or_default();
+        let image = field("type").as_string().is_some_and(|kind| kind.starts_with("image/") && kind != "image/svg+xml");
+        check_size(&name, field("size").as_f64().unwrap_or_default() as u64, image)?;
+        let lost = |_| ApiError::internal(format!("{name} was not uploaded: the server cannot be reached."));
+        let address = format!("/api/attachments?name={}", String::from(js_sys::encode_uri_component(&name)));
+        let sent = gloo_net::http::Request::post(&address).body(file.clone()).map_err(lost)?.send().await;
+        let answer = sent.map_err(lost)?;
+        let text = answer.text().await.map_err(lost)?;
+        let unread = |_| ApiError::internal(format!("{name} was not uploaded: HTTP {}.", answer.status()));
+        if answer.ok() {
+            json::read(text.as_bytes()).map_err(unread)
+        } else {
+            Err(json::read(text.as_bytes()).map_err(unread)?)
+        }
+    }
+
     /// Whether the viewport is a phone's.
     pub fn is_narrow() -> bool {
         matches!(window().match_media("(max-width: 699px)"), Ok(Some(query)) if query.matches())
@@ -136,7 +198,9 @@ mod web {
 
 #[cfg(not(feature = "hydrate"))]
 mod none {
+    use crate::domain::{ApiError, Attachment};
     use leptos::web_sys;
+    use std::rc::Rc;
 
     /// Unix milliseconds now.
     pub fn now_ms() -> u64 {
@@ -183,6 +247,14 @@ mod none {
 
     /// Closes a `<dialog>`.
     pub fn close_modal(_element: &web_sys::Element) {}
+
+    /// Uploads files that are chosen, pasted or dropped inside an element.
+    pub fn take_files(
+        _root: &web_sys::Element,
+        _begin: Box<dyn Fn(usize) -> bool>,
+        _done: Rc<dyn Fn(Result<Attachment, ApiError>)>,
+    ) {
+    }
 
     /// Whether the viewport is a phone's.
     pub fn is_narrow() -> bool {

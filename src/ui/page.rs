@@ -120,6 +120,9 @@ pub struct ModelOption {
     /// Heading it stands under, for instance `Anthropic` or `On this machine`; empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
+    /// Whether it is known to see no images.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blind: bool,
 }
 
 /// A sample prompt: choosing it submits it.

@@ -35,7 +35,11 @@ fn project(outcome: TurnOutcome) -> PageData {
     let model = ModelRef { id: "m".into(), label: "Model M".into(), demo: false };
     let bodies = [
         EventBody::ProjectCreated { project: state.id.clone(), name: "Shop <b>".into() },
-        EventBody::UserMessage { message: MessageId::parse("msg_1").unwrap(), text: "a <script> shop".into() },
+        EventBody::UserMessage {
+            message: MessageId::parse("msg_1").unwrap(),
+            text: "a <script> shop".into(),
+            attachments: Vec::new(),
+        },
         EventBody::TurnStarted { turn: turn(), message: answer(), model },
         EventBody::TextDelta { message: answer(), part: 0, text: "On it.".into() },
         EventBody::PartRendered { message: answer(), part: 0, html: "<p>On it.</p>".into() },
@@ -59,7 +63,7 @@ fn project(outcome: TurnOutcome) -> PageData {
         state,
         files: build_tree([("app/page.tsx".to_owned(), FileKind::File, 120)]),
         outputs: vec![OutputWindow { command, start: 0, end: text.len() as u64, text }],
-        models: vec![ModelOption { id: "m".into(), label: "Model M".into(), group: String::new() }],
+        models: vec![ModelOption { id: "m".into(), label: "Model M".into(), group: String::new(), blind: false }],
         model: "m".into(),
         layout: Layout { chat: 500, ..Layout::default() },
         open_file: None,

@@ -3,7 +3,7 @@
 
 use crate::agent_bench::{Bench, Sandbox, bench, outcome};
 use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
-use sandcastle::domain::{ErrorCode, EventBody, Part, ToolState, TurnOutcome};
+use sandcastle::domain::{ErrorCode, EventBody, Part, PlanState, ToolState, TurnOutcome};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn a_turn_runs_its_calls_and_shows_files_while_they_are_written() {
     let requests = bench.fake.requests();
     assert_eq!(requests.len(), 2);
     assert!(requests[0]["messages"][0]["content"].as_str().unwrap().contains("Sandcastle"));
-    assert_eq!(requests[0]["tools"].as_array().unwrap().len(), 11);
+    assert_eq!(requests[0]["tools"].as_array().unwrap().len(), 12);
 }
 
 #[tokio::test]
@@ -327,4 +327,29 @@ async fn a_secret_reaches_commands_but_never_the_model() {
     // The fake command answers "exit code 0 … out".
     assert!(tool_outputs(&requests[1])[0].contains("exit [value of LONG]"), "{:?}", tool_outputs(&requests[1]));
     assert!(!requests[1].to_string().contains("code 0"));
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_as_one_list_that_advances_and_is_no_run() {
+    let plan = |first: &str, second: &str| {
+        let steps = json!([{"step": "The list", "status": first}, {"step": "The form", "status": second}]);
+        calls(&[("update_plan", &json!({"plan": steps}).to_string())])
+    };
+    let scripts = vec![plan("in_progress", "pending"), plan("completed", "completed"), says("both are there")];
+    let (_dir, bench, project) = bench(scripts).await;
+    bench.agent.send(&project, "a list and a form", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    let steps: Vec<(&str, PlanState)> =
+        state.messages[1].plan.iter().map(|step| (step.title.as_str(), step.state)).collect();
+    assert_eq!(steps, [("The list", PlanState::Done), ("The form", PlanState::Done)]);
+    assert_eq!(state.runs.len(), 1, "only the turn itself is a run");
+    let events = bench.store.events().after(&project, 0, 1000).await.unwrap();
+    let seen: Vec<usize> = events
+        .iter()
+        .filter_map(|e| match &e.body {
+            EventBody::PlanChanged { steps, .. } => Some(steps.iter().filter(|s| s.state == PlanState::Done).count()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(seen, [0, 2]);
 }

@@ -25,7 +25,7 @@ impl Demo {
     }
 
     async fn ask(&self, prompt: &str) -> ProjectId {
-        let (id, _) = self.app.services().create_project(None, Some(prompt), None).await.unwrap();
+        let (id, _) = self.app.services().create_project(None, Some(prompt), &[], None).await.unwrap();
         id
     }
 
@@ -88,7 +88,7 @@ async fn the_python_dashboard_is_served_and_turns_dark_when_asked() {
     let id = demo.ask("A sales dashboard in Python for a small coffee roastery").await;
     let state = demo.settled(&id).await;
     let light = demo.preview(&state, "/style.css").await;
-    demo.app.services().send_message(&id, "Make it dark", None).await.unwrap();
+    demo.app.services().send_message(&id, "Make it dark", &[], None).await.unwrap();
     let state = demo.settled(&id).await;
     assert_eq!(state.messages.last().unwrap().outcome, Some(TurnOutcome::Completed));
     assert!(light.contains("color-scheme: light;"), "{light}");

@@ -26,6 +26,16 @@ pub async fn app_with(fake: &FakeModel) -> TestApp {
 
 /// Waits until the project looks as wanted.
 pub async fn until(app: &TestApp, project: &ProjectId, wanted: impl Fn(&ProjectState) -> bool) -> Arc<ProjectState> {
+    until_within(app, project, std::time::Duration::from_secs(60), wanted).await
+}
+
+/// The same with other patience.
+pub async fn until_within(
+    app: &TestApp,
+    project: &ProjectId,
+    patience: std::time::Duration,
+    wanted: impl Fn(&ProjectState) -> bool,
+) -> Arc<ProjectState> {
     let events = app.services().store.events();
     let mut watch = events.watch(project).await.unwrap();
     let found = async {
@@ -37,7 +47,7 @@ pub async fn until(app: &TestApp, project: &ProjectId, wanted: impl Fn(&ProjectS
             watch.changed().await.unwrap();
         }
     };
-    match tokio::time::timeout(std::time::Duration::from_secs(60), found).await {
+    match tokio::time::timeout(patience, found).await {
         Ok(state) => state,
         Err(_) => panic!("never came: {:#?}", events.state(project).await.unwrap()),
     }

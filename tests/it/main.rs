@@ -4,6 +4,7 @@
 
 mod agent;
 mod agent_bench;
+mod attachments;
 mod config;
 mod dashboard;
 mod demo;
@@ -13,6 +14,7 @@ mod fake_model;
 mod full_disk;
 mod history;
 mod host_provider;
+mod inside;
 mod keys;
 mod killed;
 mod layering;
@@ -20,6 +22,7 @@ mod llm;
 mod misbehaving;
 mod otlp;
 mod preview;
+mod real_model;
 mod remote;
 mod repair;
 mod rest_api;

@@ -1,7 +1,7 @@
 //! Auto-fix through the whole server, with a scripted model: a bounded number of tries, nothing lost, nothing broken.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use crate::fake_model::{Act, FakeModel, calls, says};
+use crate::fake_model::{Act, FakeModel, calls, chunk, says, stream_head};
 use crate::history::{app_with, until};
 use crate::support::TestApp;
 use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role};
@@ -95,5 +95,22 @@ async fn a_server_that_dies_and_one_that_logs_errors_are_noticed() {
     assert!(find(FaultKind::Output).title.contains("cannot open the door"));
     let ended = find(FaultKind::Exit);
     assert!(ended.title.contains("exit code 3") && ended.detail.contains("bye"), "{ended:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_has_cost_its_money_is_given_up_before_its_tries_are_used() {
+    let mut dear = stream_head();
+    dear.extend(chunk(json!({"content": "I looked everywhere"}), None));
+    dear.extend(chunk(json!({}), Some("stop")));
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 9, "cost": 1.25}});
+    dear.extend(format!("data: {usage}\n\ndata: [DONE]\n\n").into_bytes());
+    let (fake, app, project) = begun(vec![vec![Act::Send(dear)], says("never asked")]).await;
+    report(&app, &project, "RangeError: too deep");
+    until(&app, &project, |s| s.faults.first().is_some_and(|f| f.state == FaultState::Gone && f.tries == 1)).await;
+    report(&app, &project, "RangeError: too deep");
+    let state = until(&app, &project, |s| s.faults[0].state == FaultState::GivenUp).await;
+    assert_eq!((state.faults[0].tries, state.faults[0].cost), (1, 1_250_000));
+    assert_eq!(fake.requests().len(), 3);
     app.stop().await;
 }

@@ -24,6 +24,7 @@ fn with_unknown_ids(path: &str) -> String {
         .replace("{sandbox}", "i0000000000000000000")
         .replace("{run}", "run_0")
         .replace("{command}", "cmd_0")
+        .replace("{attachment}", &"0".repeat(64))
 }
 
 #[tokio::test(flavor = "multi_thread")]

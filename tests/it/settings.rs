@@ -115,6 +115,17 @@ async fn a_model_is_asked_what_it_can_do_and_the_protocol_its_server_takes_is_fo
         assert!(html.contains("apps and edits"), "{html}");
         app.stop().await;
     }
+    // llama.cpp drops tools without a word where the model's template knows none.
+    let deaf = |request: &Value| match request["tools"].is_array() {
+        true => Some(says("I have no tools")),
+        false => Some(able(request, false)),
+    };
+    let fake = FakeModel::respond(deaf).await;
+    let app = app_with(&fake).await;
+    let aptitude = app.services().probe_model("test-model").await.unwrap();
+    assert_eq!((aptitude.badge(), aptitude.spoken), ("apps and edits", true));
+    app.stop().await;
+
     let fake = FakeModel::respond(|_| Some(says("I cannot do that"))).await;
     let app = app_with(&fake).await;
     assert!(app.services().probe_model("test-model").await.unwrap().badge().contains("chat only"));

@@ -18,7 +18,7 @@ impl Bench {
     async fn new() -> Self {
         let world = World::new().await;
         let workflow = Workflow::new(&world.store, WorkflowOptions::default());
-        tasks::register(&workflow, &world.service, world.store.events());
+        tasks::register(&workflow, &world.service, &world.store);
         workflow.boot().await.unwrap();
         Self { world, workflow }
     }
@@ -118,7 +118,7 @@ async fn a_run_executed_again_finds_its_command_instead_of_repeating_it() {
     bench.workflow.shutdown(Duration::ZERO).await;
     let service = bench.world.after_a_crash(3000).await;
     let workflow = Workflow::new(&bench.world.store, WorkflowOptions::default());
-    tasks::register(&workflow, &service, bench.world.store.events());
+    tasks::register(&workflow, &service, &bench.world.store);
     workflow.boot().await.unwrap();
     let got = workflow.wait(&id).await.unwrap();
     assert_eq!((&got["interrupted"], &got["exitCode"]), (&json!(true), &Value::Null));

@@ -22,9 +22,13 @@ pub async fn edit(
         let state = app.services.store.events().state(&project).await?;
         let found = state.message(&message).filter(|m| m.role == Role::User);
         let found = found.ok_or_else(|| ApiError::not_found("There is no such message of yours."))?;
+        let files = match found.attachments.len() {
+            0 => "",
+            _ => " Its files go with it again.",
+        };
         let body = format!(
             "<p class=\"muted\">The conversation and the files go back to the moment before this message; then it is sent \
-             as it stands here.</p><form class=\"plain-form\" method=\"post\" action=\"/p/{project}/resend\"><input \
+             as it stands here.{files}</p><form class=\"plain-form\" method=\"post\" action=\"/p/{project}/resend\"><input \
              type=\"hidden\" name=\"message\" value=\"{message}\"><label>Message<textarea name=\"text\" rows=\"8\" \
              class=\"input\" required>{}</textarea></label><button class=\"button primary\">Go back and send</button></form>",
             escape(&found.text())

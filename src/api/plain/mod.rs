@@ -5,6 +5,7 @@
 
 mod changes;
 mod faults;
+mod import;
 mod keys;
 mod message;
 mod models;
@@ -12,6 +13,7 @@ mod project;
 
 pub use changes::{back, changes, fork};
 pub use faults::{again, faults};
+pub use import::{import, run_import};
 pub use keys::{change as change_keys, keys};
 pub use message::{edit, resend};
 pub use models::{change as change_models, models};

@@ -110,7 +110,7 @@ pub(super) async fn bench(mut config: Config, args: BenchArgs) -> Result<ExitCod
 async fn play(config: &Config, args: &BenchArgs, model: Option<&str>, prompt: &Prompt) -> Result<Score, Failed> {
     let began = Instant::now();
     let mut app = App::start(config.clone()).await?;
-    let (project, _) = app.services().create_project(Some(&prompt.name), Some(&prompt.text), model).await?;
+    let (project, _) = app.services().create_project(Some(&prompt.name), Some(&prompt.text), &[], model).await?;
     let mut restarts = 0;
     let limit = Duration::from_secs(args.minutes * 60);
     let outcome = loop {

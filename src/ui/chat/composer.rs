@@ -1,14 +1,25 @@
 //! Where a person types. It never moves, grows with its text, keeps the draft in this browser, and stays usable while
 //! the agent works: then what is sent is queued.
 
+use super::attachments::{Waiting, WaitingFiles};
+use crate::domain::Attached;
 use crate::ui::browser;
-use crate::ui::kit::{Icon, effect, live, memo, on};
+use crate::ui::kit::{Icon, Notice, effect, live, memo, on};
 use crate::ui::page::ModelOption;
 use leptos::ev::{Event, KeyboardEvent, MouseEvent};
 use leptos::html;
 use leptos::prelude::*;
 
-/// A text box with model picker, Send and Stop.
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Trimmed, non-empty text.
+    pub text: String,
+    /// Uploaded files that go with it.
+    pub files: Vec<Attached>,
+}
+
+/// A text box with attachments, model picker, Send and Stop.
 #[component]
 pub fn Composer(
     /// Its accessible name.
@@ -30,8 +41,8 @@ pub fn Composer(
     /// Changes when what was typed has arrived and the box is to be emptied.
     #[prop(default = Signal::stored(0))]
     cleared: Signal<u32>,
-    /// Sends trimmed, non-empty text.
-    on_send: Callback<String>,
+    /// Sends.
+    on_send: Callback<Outgoing>,
     /// Stops the agent.
     #[prop(optional)]
     on_stop: Option<Callback<()>>,
@@ -40,6 +51,11 @@ pub fn Composer(
     autofocus: bool,
 ) -> impl IntoView {
     let text = RwSignal::new(String::new());
+    let waiting = Waiting::new();
+    let root = NodeRef::<html::Div>::new();
+    waiting.watch(root);
+    let blind: Vec<String> = models.iter().filter(|option| option.blind).map(|option| option.id.clone()).collect();
+    let blind = memo(move || blind.contains(&model.get()));
     let field = NodeRef::<html::Textarea>::new();
     let key = StoredValue::new(draft);
     // The draft is this browser's: the server has none, so it is put in after hydration.
@@ -59,13 +75,17 @@ pub fn Composer(
         let now = cleared.get();
         if before.is_some_and(|before| before != now) {
             text.set(String::new());
+            waiting.files.set(Vec::new());
         }
         now
     });
     let send = move || {
         let trimmed = text.with_untracked(|text| text.trim().to_owned());
-        if !trimmed.is_empty() && !busy.get_untracked() {
-            on_send.run(trimmed);
+        if !trimmed.is_empty()
+            && !busy.get_untracked()
+            && let Some(files) = waiting.take()
+        {
+            on_send.run(Outgoing { text: trimmed, files });
         }
     };
     let on_key = move |event: KeyboardEvent| {
@@ -81,7 +101,7 @@ pub fn Composer(
     };
     let empty = memo(move || text.with(|text| text.trim().is_empty()));
     view! {
-        <div class="composer" data-busy=live::text(move || busy.get().to_string())>
+        <div class="composer" node_ref=root data-busy=live::text(move || busy.get().to_string())>
             <textarea
                 node_ref=field
                 name="prompt"
@@ -94,7 +114,13 @@ pub fn Composer(
                 on:input=on(on_input)
                 on:keydown=on(on_key)
             ></textarea>
+            <WaitingFiles waiting blind />
+            <Notice error=waiting.failure />
             <div class="composer-bar">
+                <label class="icon-button attach" title="Attach images and files">
+                    <Icon name="attach" />
+                    <input type="file" name="files" multiple aria-label="Attach images and files" />
+                </label>
                 <ModelPicker models model />
                 <span class="hint">
                     {live::text(move || if working.get() { "Sent messages wait for this turn" } else { "Shift + Enter for a new line" })}

@@ -1,6 +1,8 @@
 //! One message. Its parts are keyed, so a text delta touches only the part it belongs to.
 
+use super::attachments::SentFiles;
 use super::outcome::Outcome;
+use super::plan::Plan;
 use super::tool::ToolCard;
 use crate::domain::{CallId, Change, MessageId, Part, Role, ToolState};
 use crate::server_fns::queue_message;
@@ -27,7 +29,8 @@ pub fn MessageView(
 fn UserMessage(id: MessageId) -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
-    let (text, fixes) = store.peek(|state| state.message(&id).map(|m| (m.text(), m.fixes.len())).unwrap_or_default());
+    let (text, fixes, files) = store
+        .peek(|state| state.message(&id).map(|m| (m.text(), m.fixes.len(), m.attachments.clone())).unwrap_or_default());
     let edit = format!("/p/{}/edit/{id}", store.id());
     let queue = {
         let id = id.clone();
@@ -50,6 +53,7 @@ fn UserMessage(id: MessageId) -> impl IntoView {
     }
     view! {
         <article class="message user" aria-label="You">
+            {(!files.is_empty()).then(|| view! { <SentFiles files /> })}
             <p>{text}</p>
             <a class="edit" href=edit hidden=live::flag(move || waiting.get())>"Edit"</a>
             <span class="queued" hidden=live::flag(move || !waiting.get())>
@@ -63,12 +67,17 @@ fn UserMessage(id: MessageId) -> impl IntoView {
     .into_any()
 }
 
+/// The tool whose calls are shown as one list.
+const PLAN: &str = "update_plan";
+
 /// What a part is; a part whose kind changes (a turn rewound after a crash) is another part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PartKey {
     Text(usize),
     Reasoning(usize),
     Tool(CallId),
+    /// Where the first plan was made; later ones change it.
+    Plan,
 }
 
 #[component]
@@ -82,9 +91,13 @@ fn AgentMessage(id: MessageId) -> impl IntoView {
                 let key = |(at, part): (usize, &Part)| match part {
                     Part::Text { .. } => PartKey::Text(at),
                     Part::Reasoning { .. } => PartKey::Reasoning(at),
+                    Part::Tool(call) if call.tool == PLAN => PartKey::Plan,
                     Part::Tool(call) => PartKey::Tool(call.call.clone()),
                 };
-                parts.iter().enumerate().map(key).collect()
+                let mut keys: Vec<PartKey> = parts.iter().enumerate().map(key).collect();
+                let mut planned = false;
+                keys.retain(|key| *key != PartKey::Plan || !std::mem::replace(&mut planned, true));
+                keys
             };
             store.message(&id, |m| keys(&m.parts)).unwrap_or_default()
         }
@@ -115,6 +128,7 @@ fn PartView(message: MessageId, key: PartKey) -> impl IntoView {
         PartKey::Text(at) => view! { <TextPart message at /> }.into_any(),
         PartKey::Reasoning(at) => view! { <ReasoningPart message at /> }.into_any(),
         PartKey::Tool(call) => view! { <ToolCard message call /> }.into_any(),
+        PartKey::Plan => view! { <Plan message /> }.into_any(),
     }
 }
 

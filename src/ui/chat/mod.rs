@@ -1,11 +1,13 @@
 //! The conversation: messages, tool cards, outcomes, and the composer.
 
+mod attachments;
 mod composer;
 mod message;
 mod outcome;
+mod plan;
 mod tool;
 
-pub use composer::Composer;
+pub use composer::{Composer, Outgoing};
 
 use crate::domain::{Change, FaultState, MessageId};
 use crate::server_fns::{send_message, stop_turn};
@@ -49,13 +51,13 @@ pub fn Chat(
     let draft = format!("draft:{}", store.id());
     let key = draft.clone();
     let sending = RwSignal::new(false);
-    let send = Callback::new(move |text: String| {
+    let send = Callback::new(move |Outgoing { text, files }: Outgoing| {
         let key = key.clone();
         bench.failure.set(None);
         sending.set(true);
         spawn_local(async move {
             let model = Some(bench.model.get_untracked()).filter(|m| !m.is_empty());
-            match send_message(store.id(), text, model).await {
+            match send_message(store.id(), text, files, model).await {
                 Ok(_) => {
                     browser::store(&key, "");
                     bench.sent.update(|n| *n += 1);

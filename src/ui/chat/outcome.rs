@@ -84,18 +84,28 @@ pub fn Outcome(
 #[component]
 fn Receipt(checks: Vec<Checked>) -> impl IntoView {
     let failed = checks.iter().filter(|c| !c.ok).count();
+    let made = checks.iter().filter(|c| !c.skipped).count();
     let words = match failed {
-        0 => format!("{} checks passed", checks.len()),
-        n => format!("{n} of {} checks failed", checks.len()),
+        0 => format!("{made} checks passed"),
+        n => format!("{n} of {made} checks failed"),
     };
     let rows = checks
         .into_iter()
         .map(|c| {
             view! {
-                <li data-ok=c.ok.to_string()>
-                    <Icon name=if c.ok { "check" } else { "alert" } />
+                <li data-ok=c.ok.to_string() data-skipped=c.skipped.to_string()>
+                    <Icon name=if c.skipped { "info" } else if c.ok { "check" } else { "alert" } />
                     <span>{c.name}</span>
                     <small>{c.detail}</small>
+                    {c.image.map(|id| {
+                        let src = format!("/api/attachments/{id}");
+                        let shown = src.clone();
+                        view! {
+                            <a href=src target="_blank">
+                                <img src=shown alt="The app, as the browser drew it" loading="lazy" />
+                            </a>
+                        }
+                    })}
                 </li>
             }
         })

@@ -2,7 +2,7 @@
 
 use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
 use crate::server_fns::{create_project, delete_project};
-use crate::ui::chat::Composer;
+use crate::ui::chat::{Composer, Outgoing};
 use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, live, on};
 use crate::ui::page::{ModelOption, Sample};
 use leptos::ev::SubmitEvent;
@@ -24,7 +24,7 @@ pub fn Home(
     let failure = RwSignal::new(None::<ApiError>);
     let busy = RwSignal::new(false);
     let model = RwSignal::new(models.first().map(|m| m.id.clone()).unwrap_or_default());
-    let start = Callback::new(move |prompt: String| {
+    let start = Callback::new(move |Outgoing { text, files }: Outgoing| {
         if busy.get_untracked() {
             return;
         }
@@ -32,7 +32,7 @@ pub fn Home(
         failure.set(None);
         spawn_local(async move {
             let chosen = Some(model.get_untracked()).filter(|m| !m.is_empty());
-            match create_project(prompt, chosen).await {
+            match create_project(text, files, chosen).await {
                 Ok(project) => {
                     crate::ui::browser::store("draft:home", "");
                     let _ = location().set_href(&format!("/p/{project}"));
@@ -53,6 +53,7 @@ pub fn Home(
                     class="hero-form"
                     method="post"
                     action="/new"
+                    enctype="multipart/form-data"
                     on:submit=on(move |event: SubmitEvent| event.prevent_default())
                 >
                     <Composer
@@ -77,7 +78,7 @@ pub fn Home(
 }
 
 #[component]
-fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<String>) -> impl IntoView {
+fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<Outgoing>) -> impl IntoView {
     let buttons = samples
         .into_iter()
         .map(|sample| {
@@ -88,7 +89,7 @@ fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<String>) 
                     type="button"
                     title=prompt.clone()
                     disabled=live::flag(move || busy.get())
-                    on:click=on(move |_| start.run(prompt.clone()))
+                    on:click=on(move |_| start.run(Outgoing { text: prompt.clone(), files: Vec::new() }))
                 >
                     <span>{title}</span>
                     <small>{stack}</small>
@@ -100,6 +101,7 @@ fn Samples(samples: Vec<Sample>, busy: RwSignal<bool>, start: Callback<String>) 
         <div class="samples" role="group" aria-label="Sample prompts">
             {buttons}
         </div>
+        <p class="import"><a class="link" href="/import">"Or import a repository, an archive or a folder"</a></p>
     }
     .into_any()
 }

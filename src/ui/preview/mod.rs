@@ -171,7 +171,7 @@ fn Faults(frame: Frame) -> impl IntoView {
         frame.faults.set(Vec::new());
         let model = Some(bench.model.get_untracked()).filter(|m| !m.is_empty());
         let text = format!("The preview reports this error, please fix it:\n\n```\n{faults}\n```");
-        bench.act(send_message(store.id(), text, model));
+        bench.act(send_message(store.id(), text, Vec::new(), model));
         bench.phone_chat.set(true);
     };
     live::view(move || {

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 const PAGE_MAX: u64 = 1 << 20;
 
 /// Whatever is there fetches: each writes the page and nothing else to standard output.
-const SCRIPT: &str = r#"if command -v curl >/dev/null 2>&1; then exec curl -sSL --compressed --max-time 30 --max-redirs 5 -A 'Mozilla/5.0 (compatible; Sandcastle)' -- "$PAGE_URL"; fi
+const SCRIPT: &str = r#"if command -v curl >/dev/null 2>&1; then exec curl -sSL --fail-with-body --compressed --max-time 30 --max-redirs 5 -A 'Mozilla/5.0 (compatible; Sandcastle)' -- "$PAGE_URL"; fi
 if command -v node >/dev/null 2>&1; then exec node -e 'fetch(process.env.PAGE_URL).then(async r => { process.stdout.write(await r.text()); if (!r.ok) { process.stderr.write("HTTP " + r.status); process.exitCode = 22 } }).catch(e => { console.error(String(e.cause || e)); process.exit(6) })'; fi
 if command -v python3 >/dev/null 2>&1; then exec python3 -c 'import os,sys,urllib.request as u; sys.stdout.buffer.write(u.urlopen(os.environ["PAGE_URL"], timeout=30).read())'; fi
 echo 'no program in this sandbox can fetch a page' >&2; exit 127"#;

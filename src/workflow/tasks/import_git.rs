@@ -1,6 +1,6 @@
 //! `importGit`: a repository as a project's files. Git runs inside the sandbox, under its rules for going out.
 
-use crate::domain::{Checkpoint, ProjectId};
+use crate::domain::{Checkpoint, CommandExit, ProjectId};
 use crate::sandbox::{CommandSpec, LogFrom, SandboxError, Service};
 use crate::workflow::{RetryPolicy, Task, TaskContext, TaskError};
 use async_trait::async_trait;
@@ -45,8 +45,29 @@ impl Task for ImportGit {
     }
 
     async fn run(&self, ctx: TaskContext, input: ImportGitInput) -> Result<Checkpoint, TaskError> {
+        // Plain files behind a web server are a repository too, but not one that can be cut at a commit.
+        let (mut exit, mut said) = self.clone_at(&ctx, &input, "--depth 1").await?;
+        if !exit.success() && said.contains("dumb http") {
+            (exit, said) = self.clone_at(&ctx, &input, "").await?;
+        }
+        if !exit.success() {
+            let message = format!("{} could not be cloned ({}): {}", input.url, exit.describe(), said.trim());
+            return Err(SandboxError::Invalid(message).into());
+        }
+        Ok(self.service.checkpoint(&input.project, &format!("Import of {}", input.url)).await?)
+    }
+}
+
+impl ImportGit {
+    /// Clones into the workspace. Returns how that ended and what git said.
+    async fn clone_at(
+        &self,
+        ctx: &TaskContext,
+        input: &ImportGitInput,
+        depth: &str,
+    ) -> Result<(CommandExit, String), SandboxError> {
         let spec = CommandSpec {
-            line: "git clone --quiet --depth 1 -- \"$REPOSITORY\" .".to_owned(),
+            line: format!("git clone --quiet {depth} -- \"$REPOSITORY\" ."),
             env: [("REPOSITORY", input.url.as_str()), ("GIT_TERMINAL_PROMPT", "0")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
@@ -56,11 +77,7 @@ impl Task for ImportGit {
         };
         let command = self.service.start_command(&input.project, spec).await?;
         let exit = self.service.wait_command(&input.project, &command, &ctx.cancel).await?;
-        if !exit.success() {
-            let log = self.service.read_log(&input.project, &command, LogFrom::Tail(800), 800).await?;
-            let message = format!("{} could not be cloned ({}): {}", input.url, exit.describe(), log.text.trim());
-            return Err(SandboxError::Invalid(message).into());
-        }
-        Ok(self.service.checkpoint(&input.project, &format!("Import of {}", input.url)).await?)
+        let log = self.service.read_log(&input.project, &command, LogFrom::Tail(800), 800).await?;
+        Ok((exit, log.text))
     }
 }

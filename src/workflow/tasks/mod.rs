@@ -12,6 +12,7 @@ mod get_sandbox_status;
 mod get_sandbox_url;
 mod import_git;
 mod list_files;
+mod put_attachments;
 mod read_file;
 mod read_logs;
 mod run_command;
@@ -29,6 +30,7 @@ pub use get_sandbox_status::{GetSandboxStatus, GetSandboxStatusInput, GetSandbox
 pub use get_sandbox_url::{GetSandboxUrl, GetSandboxUrlInput};
 pub use import_git::{ImportGit, ImportGitInput};
 pub use list_files::{ListFiles, ListFilesInput, ListFilesOutput};
+pub use put_attachments::{PutAttachments, PutAttachmentsInput, PutAttachmentsOutput};
 pub use read_file::{ReadFile, ReadFileInput};
 pub use read_logs::{ReadLogs, ReadLogsInput, ReadLogsOutput};
 pub use run_command::{RunCommand, RunCommandInput, RunCommandOutput};
@@ -40,12 +42,14 @@ pub use write_files::{WriteFiles, WriteFilesInput, WriteFilesOutput};
 
 use super::{TaskError, Workflow};
 use crate::sandbox::{SandboxError, Service};
-use crate::store::{EventLog, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Makes all of them known.
-pub fn register(workflow: &Workflow, service: &Service, events: &EventLog) {
+pub fn register(workflow: &Workflow, service: &Service, store: &Store) {
+    let events = store.events();
     workflow.register(CreateSandbox::new(service.clone()));
     workflow.register(WriteFiles::new(service.clone()));
+    workflow.register(PutAttachments::new(service.clone(), store.attachments().clone()));
     workflow.register(ReadFile::new(service.clone()));
     workflow.register(EditFile::new(service.clone()));
     workflow.register(ListFiles::new(service.clone()));
@@ -57,7 +61,7 @@ pub fn register(workflow: &Workflow, service: &Service, events: &EventLog) {
     workflow.register(RestoreCheckpoint::new(service.clone()));
     workflow.register(StartFork::new(service.clone()));
     workflow.register(ImportGit::new(service.clone()));
-    workflow.register(SelfCheck::new(service.clone()));
+    workflow.register(SelfCheck::new(service.clone(), store.attachments().clone()));
     workflow.register(ReadLogs::new(service.clone(), events.clone()));
     workflow.register(GetSandboxUrl::new(service.clone()));
     workflow.register(GetSandboxStatus::new(service.clone()));

@@ -175,16 +175,28 @@ fn in_browser(project: &Project, table: &mut Table) -> Result<()> {
     let server = Server::start(project)?;
     let mut node = process::command("node", &dir);
     node.arg("bench.mjs").arg(format!("http://{}", server.addr));
+    figures(&process::output(node.env("SANDCASTLE_CHROMIUM", end2end::chromium()?))?.stdout, table)?;
+    drop(server);
+
+    // A model whose words carry their time: it is in the same program as the browser.
+    let model = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let server = Server::start_with(project, Some(model))?;
+    let mut node = process::command("node", &dir);
+    node.arg("bench-stream.mjs").arg(format!("http://{}", server.addr)).arg(model.to_string());
     figures(&process::output(node.env("SANDCASTLE_CHROMIUM", end2end::chromium()?))?.stdout, table)
 }
 
-/// Reads lines of `{"what", "ms", "goal_ms"?, "note"?}`.
+/// Reads lines of `{"what", "ms", "goal_ms"?, "note"?}`, or with `count` in place of `ms`.
 fn figures(stdout: &[u8], table: &mut Table) -> Result<()> {
     for line in String::from_utf8_lossy(stdout).lines().filter(|line| line.starts_with('{')) {
         let figure: Value = serde_json::from_str(line).context("a figure is not JSON")?;
         let time = |name: &str| figure[name].as_f64().map(|ms| Duration::from_secs_f64(ms / 1000.0));
         let what = figure["what"].as_str().context("a figure has no name")?;
         let note = figure["note"].as_str().unwrap_or_default().to_owned();
+        if let Some(count) = figure["count"].as_u64() {
+            table.count(what, count, figure["goal_count"].as_u64(), note);
+            continue;
+        }
         table.time(what, time("ms").context("a figure has no time")?, time("goal_ms"), note);
     }
     Ok(())

@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(20);
 /// Variables that would connect a real model or move the server.
 const FOREIGN: [&str; 5] = ["AI_", "OPENAI_", "E2B_", "TRIGGER_", "SANDCASTLE_"];
 
-/// A running server with the demo model.
+/// A running server.
 pub struct Server {
     child: Child,
     data: PathBuf,
@@ -28,8 +28,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one and waits until it answers.
+    /// Starts one with the demo model and waits until it answers.
     pub fn start(project: &Project) -> Result<Self> {
+        Self::start_with(project, None)
+    }
+
+    /// The same with a model that listens on this port of the machine.
+    pub fn start_with(project: &Project, model: Option<u16>) -> Result<Self> {
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let data = project.work().join(format!("bench-{}", std::process::id()));
         fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
@@ -41,6 +46,9 @@ impl Server {
         }
         command.current_dir(&data).env("SANDCASTLE_SITE_ROOT", project.site());
         command.args(["serve", "--addr", &addr.to_string(), "--data-dir"]).arg(&data);
+        if let Some(port) = model {
+            command.env("AI_GATEWAY_BASE_URL", format!("http://127.0.0.1:{port}/v1")).env("AI_MODEL", "fake");
+        }
         let begun = Instant::now();
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start the server")?;
         let mut server = Self { child, data, addr, started_in: Duration::ZERO };

@@ -72,6 +72,12 @@ impl Table {
         self.push(what, text(measured), goal_text, goal.map(|goal| measured <= goal), note);
     }
 
+    /// A number that should not exceed `goal`.
+    pub fn count(&mut self, what: &str, measured: u64, goal: Option<u64>, note: String) {
+        let goal_text = goal.map(|goal| format!("<= {goal}"));
+        self.push(what, measured.to_string(), goal_text, goal.map(|goal| measured <= goal), note);
+    }
+
     fn push(&mut self, what: &str, measured: String, goal: Option<String>, met: Option<bool>, note: String) {
         self.0.push(Row { what: what.to_owned(), measured, goal, met, note });
     }

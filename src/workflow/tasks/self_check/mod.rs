@@ -1,7 +1,12 @@
-//! `selfCheck`: what can be checked about the app without a person: it answers, it is not blank, its types fit.
+//! `selfCheck`: what can be checked about the app without a person: it answers, it is not blank, a browser can run it, its
+//! types fit or it builds.
 
-use crate::domain::{Checked, FileNode, ProjectId};
-use crate::sandbox::{CommandSpec, LogFrom, SandboxError, Service};
+mod browser;
+mod project;
+
+use crate::domain::{Checked, ProjectId};
+use crate::sandbox::{SandboxError, Service};
+use crate::store::Attachments;
 use crate::workflow::{RetryPolicy, Task, TaskContext, TaskError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -9,14 +14,13 @@ use std::time::Duration;
 
 /// The app may take so long to answer: a development server compiles a page when it is first asked for.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Checking types may take so long.
-const TYPES: Duration = Duration::from_secs(120);
 /// Characters of evidence.
 const EVIDENCE: usize = 1_200;
 
 /// The task.
 pub struct SelfCheck {
     service: Service,
+    attachments: Attachments,
 }
 
 /// What `selfCheck` is given.
@@ -38,13 +42,12 @@ pub struct SelfCheckOutput {
 }
 
 impl SelfCheck {
-    /// The task over this service.
-    pub fn new(service: Service) -> Self {
-        Self { service }
+    /// The task over this service; pictures go to the attachments.
+    pub fn new(service: Service, attachments: Attachments) -> Self {
+        Self { service, attachments }
     }
 
     async fn page(&self, ctx: &TaskContext, input: &SelfCheckInput) -> Result<Vec<Checked>, SandboxError> {
-        let check = |name: &str, ok: bool, detail: String| Checked { name: name.to_owned(), ok, detail };
         let answered = self.service.read_page(&input.project, input.port, "/", ANSWER, &ctx.cancel).await;
         let (status, body) = match answered {
             Ok(page) => page,
@@ -56,47 +59,6 @@ impl SelfCheck {
         let detail =
             if shows { format!("{} bytes", body.len()) } else { "no text, picture or script in it".to_owned() };
         Ok(vec![answers, check("The page is not blank", shows, detail)])
-    }
-
-    /// The project's own type check, where it has one that can run.
-    async fn types(&self, ctx: &TaskContext, project: &ProjectId) -> Result<Option<Checked>, SandboxError> {
-        let tree = self.service.list_files(project).await?;
-        let Some(line) = self.type_check(project, &tree).await? else { return Ok(None) };
-        let spec = CommandSpec {
-            line: line.to_owned(),
-            timeout: Some(TYPES),
-            run: Some(ctx.run.clone()),
-            ..CommandSpec::default()
-        };
-        let command = self.service.start_command(project, spec).await?;
-        let exit = self.service.wait_command(project, &command, &ctx.cancel).await?;
-        // A check that was cut off says nothing about the project.
-        if exit.code.is_none() {
-            return Ok(None);
-        }
-        let log = self.service.read_log(project, &command, LogFrom::Tail(4096), 4096).await?;
-        let detail =
-            if exit.success() { line.to_owned() } else { format!("{line}: {}\n{}", exit.describe(), log.text) };
-        Ok(Some(Checked { name: "Types fit".to_owned(), ok: exit.success(), detail: cut(&detail) }))
-    }
-
-    async fn type_check(&self, project: &ProjectId, tree: &[FileNode]) -> Result<Option<&'static str>, SandboxError> {
-        let has = |name: &str| tree.iter().any(|node| node.name == name);
-        if !has("package.json") || !has("node_modules") {
-            return Ok(None);
-        }
-        let package = self.service.read_file(project, "package.json").await?.text.unwrap_or_default();
-        let package: serde_json::Value = serde_json::from_str(&package).unwrap_or_default();
-        let script = |name: &str| package.pointer(&format!("/scripts/{name}")).is_some();
-        let typescript =
-            ["dependencies", "devDependencies"].iter().any(|d| package.pointer(&format!("/{d}/typescript")).is_some());
-        Ok(if script("typecheck") {
-            Some("npm run --silent typecheck")
-        } else if typescript && has("tsconfig.json") {
-            Some("npx --no-install tsc --noEmit -p .")
-        } else {
-            None
-        })
     }
 }
 
@@ -113,7 +75,11 @@ impl Task for SelfCheck {
 
     async fn run(&self, ctx: TaskContext, input: SelfCheckInput) -> Result<SelfCheckOutput, TaskError> {
         let mut checks = self.page(&ctx, &input).await?;
-        checks.extend(self.types(&ctx, &input.project).await?);
+        // There is nothing to look at where nothing answers.
+        if checks.iter().all(|check| check.ok) {
+            checks.push(self.look(&ctx, &input.project, input.port).await?);
+        }
+        checks.extend(self.compiles(&ctx, &input.project).await?);
         Ok(SelfCheckOutput { checks })
     }
 }
@@ -139,6 +105,10 @@ fn shows_something(body: &str) -> bool {
         }
         !inside && c != '>' && !c.is_whitespace()
     })
+}
+
+fn check(name: &str, ok: bool, detail: String) -> Checked {
+    Checked { name: name.to_owned(), ok, detail, skipped: false, image: None }
 }
 
 fn cut(text: &str) -> String {

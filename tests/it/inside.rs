@@ -1,0 +1,265 @@
+//! Tasks inside a real sandbox: beginning from what is there, reading what is on the web, looking at the app.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use crate::support::{TestApp, answer};
+use async_trait::async_trait;
+use reqwest::{Method, StatusCode};
+use sandcastle::config::SandboxConfig;
+use sandcastle::domain::{ApiError, AttachmentId, ProjectId, image_type};
+use sandcastle::sandbox::egress::{Egress, Resolver, UpstreamProxy};
+use sandcastle::sandbox::local::LocalProvider;
+use sandcastle::sandbox::{CommandSpec, PreviewAddress, Service};
+use sandcastle::store::Store;
+use sandcastle::workflow::{RunRequest, Workflow, WorkflowOptions, tasks};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// One public name.
+struct Names;
+
+#[async_trait]
+impl Resolver for Names {
+    async fn resolve(&self, name: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        match name {
+            "code.example.com" => Ok(vec!["203.0.113.80".parse().unwrap()]),
+            _ => Err(std::io::Error::other("no such name")),
+        }
+    }
+}
+
+/// The internet: takes `CONNECT` and serves the files of a folder, whatever the name.
+async fn internet(root: PathBuf) -> UpstreamProxy {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = UpstreamProxy::parse(&listener.local_addr().unwrap().to_string(), "").unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, root.clone()));
+        }
+    });
+    proxy
+}
+
+async fn serve(mut stream: TcpStream, root: PathBuf) -> Option<()> {
+    head(&mut stream).await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
+    loop {
+        let asked = head(&mut stream).await?;
+        let path = asked.split(' ').nth(1)?.split('?').next()?.trim_start_matches('/').to_owned();
+        let (status, body) = match std::fs::read(root.join(&path)) {
+            Ok(body) => ("200 OK", body),
+            Err(_) => ("404 Not Found", b"nothing".to_vec()),
+        };
+        let kind = if path.ends_with(".html") { "text/html" } else { "application/octet-stream" };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
+    }
+}
+
+async fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// A real sandbox with tasks, and a small internet.
+struct Inside {
+    dir: tempfile::TempDir,
+    store: Store,
+    service: Service,
+    egress: Egress,
+    workflow: Workflow,
+    project: ProjectId,
+}
+
+impl Inside {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let web = dir.path().join("web");
+        std::fs::create_dir(&web).unwrap();
+        let data = dir.path().join("data");
+        let store = Store::open(&data).await.unwrap();
+        let egress = Egress::new(Arc::new(Names), Some(internet(web).await));
+        let provider = Arc::new(LocalProvider::new(SandboxConfig::default(), data.clone(), Arc::new(egress.clone())));
+        let address = PreviewAddress { scheme: "http".to_owned(), domain: "localhost".to_owned(), port: 3000 };
+        let service = Service::new(SandboxConfig::default(), address, provider, store.clone(), data);
+        let workflow = Workflow::new(&store, WorkflowOptions::default());
+        tasks::register(&workflow, &service, &store);
+        workflow.boot().await.unwrap();
+        let project = store.events().create_project("import").await.unwrap();
+        Self { dir, store, service, egress, workflow, project }
+    }
+
+    fn web(&self) -> PathBuf {
+        self.dir.path().join("web")
+    }
+
+    async fn run(&self, task: &str, url: &str) -> Result<Value, ApiError> {
+        self.run_with(task, json!({"project": self.project, "url": url})).await
+    }
+
+    async fn run_with(&self, task: &str, payload: Value) -> Result<Value, ApiError> {
+        let request = RunRequest {
+            task: task.to_owned(),
+            title: task.to_owned(),
+            payload,
+            project: Some(self.project.clone()),
+            ..RunRequest::default()
+        };
+        self.workflow.call(request, &CancellationToken::new()).await
+    }
+
+    async fn end(self) {
+        self.service.shutdown().await;
+        self.egress.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
+    let ran = Command::new("git").args(identity).args(arguments).current_dir(folder).output().unwrap();
+    assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// A bare repository of one commit, as any web server can offer it.
+fn repository(web: &Path) {
+    let work = web.join("work");
+    std::fs::create_dir_all(work.join("src")).unwrap();
+    std::fs::write(work.join("index.html"), "<h1>Shop</h1>").unwrap();
+    std::fs::write(work.join("src/run.sh"), "#!/bin/sh\n").unwrap();
+    git(&work, &["init", "--quiet"]);
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "--quiet", "-m", "first"]);
+    git(web, &["clone", "--quiet", "--bare", "work", "shop.git"]);
+    git(&web.join("shop.git"), &["update-server-info"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_is_cloned_inside_the_sandbox_and_becomes_a_checkpoint() {
+    let inside = Inside::new().await;
+    repository(&inside.web());
+    let made = inside.run("importGit", "http://code.example.com/shop.git").await.unwrap();
+    assert!(made["commit"].as_str().is_some_and(|commit| commit.len() == 40), "{made}");
+    let file = inside.service.read_file(&inside.project, "index.html").await.unwrap();
+    assert_eq!(file.text.as_deref(), Some("<h1>Shop</h1>"));
+    assert!(inside.service.read_file(&inside.project, "src/run.sh").await.is_ok());
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_not_there_or_not_public_is_refused_in_gits_words() {
+    let inside = Inside::new().await;
+    let error = inside.run("importGit", "http://code.example.com/none.git").await.unwrap_err();
+    assert!(error.message.contains("none.git could not be cloned") && error.message.contains("not found"), "{error}");
+    // The host's own address is nobody's repository.
+    let error = inside.run("importGit", "http://127.0.0.1:1/shop.git").await.unwrap_err();
+    assert!(error.message.contains("could not be cloned"), "{error}");
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_fetched_through_the_sandboxs_rules_and_a_failure_says_why() {
+    let inside = Inside::new().await;
+    std::fs::write(inside.web().join("docs.html"), "<!doctype html><h1>How to</h1>").unwrap();
+    let page = inside.run("fetchPage", "http://code.example.com/docs.html").await.unwrap();
+    assert_eq!(page["body"], "<!doctype html><h1>How to</h1>");
+    let error = inside.run("fetchPage", "http://code.example.com/none.html").await.unwrap_err();
+    assert!(error.message.contains("none.html could not be fetched") && error.message.contains("404"), "{error}");
+    let error = inside.run("fetchPage", "http://127.0.0.1:1/").await.unwrap_err();
+    assert!(error.message.contains("could not be fetched"), "{error}");
+    inside.end().await;
+}
+
+/// Whether a sandbox here has a browser, by the rule of the check itself.
+fn has_browser() -> bool {
+    let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+    ["/usr/bin", "/usr/local/bin", "/bin"].iter().any(|dir| names.iter().any(|name| Path::new(dir).join(name).exists()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_picture() {
+    let inside = Inside::new().await;
+    let page = "<!doctype html><body><h1>Shop</h1><script>console.log('all quiet'); brokenFunction()</script></body>";
+    let put = vec![
+        ("index.html".to_owned(), page.as_bytes().to_vec(), false),
+        ("server.py".to_owned(), b"def broken(:\n    pass\n".to_vec(), false),
+    ];
+    inside.service.put_files(&inside.project, put).await.unwrap();
+    let line = "python3 -m http.server 3000".to_owned();
+    let serve = CommandSpec { line, background: true, ..CommandSpec::default() };
+    inside.service.start_command(&inside.project, serve).await.unwrap();
+    let checked = inside.run_with("selfCheck", json!({"project": inside.project, "port": 3000})).await.unwrap();
+    let checks = checked["checks"].as_array().unwrap();
+    let named = |name: &str| checks.iter().find(|check| check["name"] == name);
+    assert_eq!(named("The app answers").unwrap()["ok"], true);
+    let builds = named("It builds").unwrap();
+    assert!(builds["ok"] == false && builds["detail"].as_str().unwrap().contains("server.py"), "{builds}");
+    match named("A browser runs it") {
+        Some(seen) => {
+            assert!(
+                seen["ok"] == false && seen["detail"].as_str().unwrap().contains("brokenFunction is not defined"),
+                "{seen}"
+            );
+            assert!(!seen["detail"].as_str().unwrap().contains("all quiet"), "{seen}");
+            let id = AttachmentId::parse(seen["image"].as_str().unwrap()).unwrap();
+            let picture = inside.store.attachments().read(&id).await.unwrap();
+            assert_eq!(image_type(&picture), Some("image/png"));
+        }
+        None => {
+            assert!(!has_browser(), "{checks:?}");
+            assert_eq!(named("Not looked at in a browser").unwrap()["skipped"], true);
+        }
+    }
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_import_page_takes_a_folder_and_an_archive_and_says_what_is_wrong() {
+    let app = TestApp::start().await;
+    let html = app.get("/import").send().await.unwrap().text().await.unwrap();
+    for field in ["name=\"git\"", "name=\"zip\"", "webkitdirectory"] {
+        assert!(html.contains(field), "{field}: {html}");
+    }
+    let home = app.get("/").send().await.unwrap().text().await.unwrap();
+    assert!(home.contains("href=\"/import\""));
+    let post = |parts: &[(&str, &str, &str)]| {
+        let mut body = String::new();
+        for (field, file, content) in parts {
+            body.push_str(&format!(
+                "--x\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{file}\"\r\n\r\n{content}\r\n"
+            ));
+        }
+        body.push_str("--x--\r\n");
+        app.request(Method::POST, "/import").header("content-type", "multipart/form-data; boundary=x").body(body)
+    };
+    let files = [
+        ("folder", "shop/index.html", "<h1>Shop</h1>"),
+        ("folder", "shop/node_modules/left/pad.js", "x"),
+        ("folder", "shop/.git/config", "x"),
+    ];
+    let made = post(&files).send().await.unwrap();
+    assert_eq!(made.status(), StatusCode::SEE_OTHER);
+    let project = made.headers()["location"].to_str().unwrap().trim_start_matches("/p/").to_owned();
+    let project = ProjectId::parse(project).unwrap();
+    let sandbox = &app.services().sandbox;
+    let file = sandbox.read_file(&project, "index.html").await.unwrap();
+    assert_eq!(file.text.as_deref(), Some("<h1>Shop</h1>"));
+    assert!(sandbox.read_file(&project, "node_modules/left/pad.js").await.is_err());
+    assert_eq!(app.services().store.events().state(&project).await.unwrap().name, "shop");
+
+    let (status, error) = answer(post(&[("folder", "x/../../etc/passwd", "x")])).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{error}");
+    let (status, error) = answer(post(&[("zip", "a.zip", "nonsense")])).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(error["message"].as_str().unwrap().contains("cannot be read"), "{error}");
+    let (_, error) = answer(post(&[])).await;
+    assert!(error["message"].as_str().unwrap().contains("Nothing was chosen"), "{error}");
+    app.stop().await;
+}
