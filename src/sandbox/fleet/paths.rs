@@ -67,3 +67,24 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_path_becomes_a_clean_absolute_one_or_is_refused(path in "(\\PC|/|\\.|~|\0){0,40}") {
+            if let Ok(clean) = absolute(HOME, &path) {
+                prop_assert!(clean.starts_with('/') && !clean.contains('\0'));
+                let parts: Vec<&str> = clean[1..].split('/').collect();
+                let odd = |part: &&str| part.is_empty() || *part == "." || *part == "..";
+                prop_assert!(clean == "/" || !parts.iter().any(odd), "{clean}");
+                prop_assert_eq!(absolute(HOME, &clean).unwrap(), clean.clone());
+            } else {
+                prop_assert!(path.contains('\0'));
+            }
+        }
+    }
+}

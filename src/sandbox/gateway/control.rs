@@ -5,7 +5,7 @@ use super::answer::{empty, error, fleet_error, json};
 use super::body::{BodyError, whole};
 use super::list::{page, select};
 use super::shapes::{Create, NetworkMessage, Refused, bad, log, metric, milliseconds};
-use super::{Answer, Incoming, Inner, access, templates, text};
+use super::{Answer, Incoming, Inner, access, layers, text};
 use crate::domain::rfc3339;
 use crate::sandbox::entry::lock;
 use crate::sandbox::fleet::{FleetError, ImageKind, Level, NewSandbox, Paused, Phase, Record, Sandbox};
@@ -65,10 +65,10 @@ async fn answer(gateway: &Arc<Inner>, request: Incoming) -> Result<Answer, Refus
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     // The address itself is the secret here: the SDKs send it no key.
     if let (&Method::PUT, ["templates", id, "files", digest]) = (&method, parts.as_slice()) {
-        return templates::receive_layer(gateway, request, id, digest).await;
+        return layers::receive(gateway, request, id, digest).await;
     }
     let owner = authenticate(gateway, given_key(request.headers())).await?;
-    let origin = templates::origin(request.headers());
+    let origin = layers::origin(request.headers());
     let idempotency_key = text(request.headers(), "idempotency-key").map(str::to_owned);
     let query = access::query(&request);
     let body = whole(request.into_body(), BODY_MAX).await.map_err(|failed| match failed {

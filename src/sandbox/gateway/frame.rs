@@ -258,9 +258,8 @@ fn framed(flag: u8, message: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn messages(bytes: Vec<u8>) -> Messages {
+    pub fn messages(bytes: Vec<u8>) -> Messages {
         let request = http::Request::post("/").body(full(bytes)).unwrap();
         Messages::of(request).unwrap()
     }
@@ -280,6 +279,13 @@ mod tests {
         let mut packed = messages(framed(1, b"{}").to_vec());
         assert_eq!(packed.next::<Value>().await.unwrap_err().code, Code::Unimplemented);
     }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::tests::messages;
+    use super::*;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]

@@ -11,6 +11,7 @@ mod control;
 mod files;
 mod filesystem;
 mod frame;
+mod layers;
 mod list;
 mod ports;
 mod process;

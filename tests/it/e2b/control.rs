@@ -41,7 +41,7 @@ async fn the_first_list_has_running_sandboxes_only() {
         ids.sort();
         ids
     };
-    assert_eq!(ids(&server.ask(Method::GET, "/sandboxes", &json!({}), 200).await), [kept.clone()]);
+    assert_eq!(ids(&server.ask(Method::GET, "/sandboxes", &json!({}), 200).await), std::slice::from_ref(&kept));
     let both = ids(&server.ask(Method::GET, "/v2/sandboxes?state=running,paused", &json!({}), 200).await);
     let mut expected = [kept, paused];
     expected.sort();
