@@ -135,7 +135,7 @@ pub trait Instance: Send + Sync {
     /// TCP ports that something inside listens on, without the sandbox's own.
     async fn open_ports(&self) -> Result<Vec<u16>, SandboxError>;
 
-    /// Connects to a port inside.
+    /// Connects to a port inside. Where there is no other way in, the stream speaks HTTP/1.1 and nothing else.
     async fn connect(&self, port: u16) -> Result<Box<dyn Connection>, SandboxError>;
 
     /// What it uses now.

@@ -105,7 +105,7 @@ const promises = {
     const type = (text) => sandbox.pty.sendInput(pty.pid, new TextEncoder().encode(text))
     await type('stty size; tty\n')
     await eventually('the size is told', () => screen.includes('30 90'))
-    assert.match(screen, /\/dev\/pts\/\d/)
+    await eventually('the terminal is told', () => /\/dev\/pts\/\d/.test(screen))
     await sandbox.pty.resize(pty.pid, { cols: 120, rows: 40 })
     await type('stty size\n')
     await eventually('the new size is told', () => screen.includes('40 120'))

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 /// The files of one project.
@@ -37,6 +38,14 @@ pub struct Mirror {
     skip: Vec<String>,
     /// Bytes that may come here.
     limit: u64,
+}
+
+/// Where something is written.
+enum Side<'a> {
+    /// Inside first, then here.
+    Inside(Envd),
+    /// Here alone. Nobody takes up a sandbox meanwhile, or it would miss what is written.
+    Here(MutexGuard<'a, State>),
 }
 
 struct State {
@@ -98,6 +107,17 @@ impl Mirror {
 
     fn live(&self) -> Option<Envd> {
         lock(&self.live).clone().filter(|envd| !envd.life().closed().is_cancelled())
+    }
+
+    async fn side(&self) -> Side<'_> {
+        if let Some(envd) = self.live() {
+            return Side::Inside(envd);
+        }
+        let alone = self.index.lock().await;
+        match self.live() {
+            Some(envd) => Side::Inside(envd),
+            None => Side::Here(alone),
+        }
     }
 
     async fn list_disk(&self) -> Result<Vec<EntryInfo>, SandboxError> {
@@ -279,22 +299,21 @@ impl Files for Mirror {
 
     async fn write(&self, path: &str, content: Bytes, executable: bool) -> Result<EntryInfo, SandboxError> {
         let path = clean_path(path)?;
-        let live = self.live();
-        if let Some(envd) = &live {
-            let is_executable = self.disk.stat(&path).await.is_ok_and(|info| info.mode & 0o100 != 0);
-            envd.write(&absolute(&path), content.clone()).await?;
-            if executable && !is_executable {
-                let chmod = envd.shell(r#"chmod +x -- "$1""#, &[absolute(&path)], User::Normal, SHORT, 4096).await?;
-                chmod.successful()?;
-            }
+        let envd = match self.side().await {
+            Side::Inside(envd) => envd,
+            Side::Here(_alone) => return self.disk.write(&path, content, executable).await,
+        };
+        let is_executable = self.disk.stat(&path).await.is_ok_and(|info| info.mode & 0o100 != 0);
+        envd.write(&absolute(&path), content.clone()).await?;
+        if executable && !is_executable {
+            let chmod = envd.shell(r#"chmod +x -- "$1""#, &[absolute(&path)], User::Normal, SHORT, 4096).await?;
+            chmod.successful()?;
         }
         // Not while the two sides are compared: the older content would come back here until the next time.
         let mut state = self.index.lock().await;
         let info = self.disk.write(&path, content, executable).await?;
-        if live.is_some() {
-            // Known at once, so that its removal inside is noticed; as what it is inside it is not known yet.
-            state.index().await.entries.insert(path, Known::written(&info));
-        }
+        // Known at once, so that its removal inside is noticed; as what it is inside it is not known yet.
+        state.index().await.entries.insert(path, Known::written(&info));
         Ok(info)
     }
 
@@ -312,7 +331,10 @@ impl Files for Mirror {
 
     async fn make_dir(&self, path: &str) -> Result<(), SandboxError> {
         let path = clean_path(path)?;
-        let Some(envd) = self.live() else { return self.disk.make_dir(&path).await };
+        let envd = match self.side().await {
+            Side::Inside(envd) => envd,
+            Side::Here(_alone) => return self.disk.make_dir(&path).await,
+        };
         let body = json!({ "path": absolute(&path) });
         match envd.call::<Value>("filesystem.Filesystem/MakeDir", &body, Repeat::Safe).await {
             Err(error) if !error.is_conflict() => Err(error.into()),
@@ -322,16 +344,21 @@ impl Files for Mirror {
 
     async fn remove(&self, path: &str) -> Result<(), SandboxError> {
         let path = clean_path(path)?;
-        if let Some(envd) = self.live() {
-            let body = json!({ "path": absolute(&path) });
-            envd.call::<Value>("filesystem.Filesystem/Remove", &body, Repeat::Safe).await?;
-        }
+        let envd = match self.side().await {
+            Side::Inside(envd) => envd,
+            Side::Here(_alone) => return self.disk.remove(&path).await,
+        };
+        let body = json!({ "path": absolute(&path) });
+        envd.call::<Value>("filesystem.Filesystem/Remove", &body, Repeat::Safe).await?;
         self.disk.remove(&path).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<(), SandboxError> {
         let (from, to) = (clean_path(from)?, clean_path(to)?);
-        let Some(envd) = self.live() else { return self.disk.rename(&from, &to).await };
+        let envd = match self.side().await {
+            Side::Inside(envd) => envd,
+            Side::Here(_alone) => return self.disk.rename(&from, &to).await,
+        };
         let body = json!({ "source": absolute(&from), "destination": absolute(&to) });
         // Not sent twice: the second time there is nothing to rename.
         envd.call::<Value>("filesystem.Filesystem/Move", &body, Repeat::Unsafe).await?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is looked for.
 const TOOLS: &str = "node npm pnpm yarn bun deno python3 pip uv go rustc cargo java ruby php gcc make git curl";
@@ -20,6 +21,8 @@ const TOOLS: &str = "node npm pnpm yarn bun deno python3 pip uv go rustc cargo j
 pub struct Template {
     path: PathBuf,
     facts: Mutex<Facts>,
+    /// Whether this server has looked: a template may have been built anew since the last one did.
+    looked: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +49,7 @@ impl Template {
         let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let path = data_dir.join(format!("e2b-template-{name}.json"));
         let facts = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { path, facts: Mutex::new(facts) }
+        Self { path, facts: Mutex::new(facts), looked: AtomicBool::new(false) }
     }
 
     /// Tools inside.
@@ -69,13 +72,14 @@ impl Template {
         }
     }
 
-    /// Looks into a sandbox, if nobody did before.
+    /// Looks into a sandbox, if none of this server was looked into.
     pub async fn learn(&self, envd: &Envd) {
-        if !lock(&self.facts).tools.is_empty() {
+        if self.looked.load(Ordering::Acquire) {
             return;
         }
         match look(envd).await {
             Ok(facts) => {
+                self.looked.store(true, Ordering::Release);
                 *lock(&self.facts) = facts.clone();
                 let written = match serde_json::to_vec(&facts) {
                     Ok(json) => tokio::fs::write(&self.path, json).await,

@@ -121,8 +121,7 @@ async fn serve(
                     all.lock().unwrap().push(asked.clone());
                     let (status, kind, body) = answer(&asked, &before).ok_or("no answer")?;
                     let answer = Response::builder().status(status).header("content-type", kind);
-                    let answer =
-                        if status == 429 && !body.is_empty() { answer.header("retry-after", "1") } else { answer };
+                    let answer = if body.ends_with(b"passes\"}") { answer.header("retry-after", "1") } else { answer };
                     Ok::<_, &'static str>(answer.body(Full::new(Bytes::from(body))).unwrap())
                 }
             });
@@ -150,6 +149,7 @@ fn provider(addr: SocketAddr, dir: &Path) -> (E2bProvider, SandboxId) {
 enum Mood {
     Fine,
     Busy(u16),
+    Full,
     Silent,
 }
 
@@ -161,9 +161,13 @@ async fn a_request_is_sent_again_only_where_it_cannot_do_something_twice() {
     fn is_list(asked: &Asked) -> bool {
         asked.method == Method::GET && asked.path.starts_with("/v2/sandboxes?")
     }
+    let refuse = |status: u16, words: &str| {
+        let body = json!({"code": status, "message": words}).to_string();
+        Some((status, "application/json", body.into_bytes()))
+    };
     // What happens at which try, how often a sandbox is asked for then, and whether it starts.
     type Case = (&'static str, fn(&Asked, usize) -> Mood, usize, bool);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (
             "a limit passes",
             |asked, tried| if is_create(asked) && tried < 1 { Mood::Busy(429) } else { Mood::Fine },
@@ -172,6 +176,7 @@ async fn a_request_is_sent_again_only_where_it_cannot_do_something_twice() {
         ),
         ("a question", |asked, tried| if is_list(asked) && tried < 2 { Mood::Busy(503) } else { Mood::Fine }, 1, true),
         ("making", |asked, tried| if is_create(asked) && tried < 1 { Mood::Busy(503) } else { Mood::Fine }, 1, false),
+        ("a quota", |asked, _| if is_create(asked) { Mood::Full } else { Mood::Fine }, 1, false),
         ("no answer", |asked, _| if is_create(asked) { Mood::Silent } else { Mood::Fine }, 1, false),
     ];
     for (what, mood, creates, starts) in cases {
@@ -180,10 +185,8 @@ async fn a_request_is_sent_again_only_where_it_cannot_do_something_twice() {
             match mood(asked, tried) {
                 Mood::Fine => Some(answer(asked)),
                 Mood::Silent => None,
-                Mood::Busy(status) => {
-                    let words = json!({"code": status, "message": "Rate limit exceeded"}).to_string();
-                    Some((status, "application/json", words.into_bytes()))
-                }
+                Mood::Busy(status) => refuse(status, "this passes"),
+                Mood::Full => refuse(429, "you have reached the maximum number of concurrent E2B sandboxes (20)"),
             }
         })
         .await;
