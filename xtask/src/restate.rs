@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -51,7 +51,8 @@ pub fn serve(project: &Project, args: &[String]) -> Result<ExitCode> {
     prerequisites::require(project)?;
     let program = install(project)?;
     build::run_with(project, Mode::Release, build::Engines::AlsoRestate)?;
-    let sockets = start(&program, &project.root.join(".tools/restate"))?;
+    // It ends with this process, which becomes the server.
+    let (_restate, sockets) = start(&program, &project.root.join(".tools/restate"))?;
     let server = project.server(Mode::Release);
     let mut serve = process::command(&server, &project.root);
     serve.arg("serve").args(args.iter().skip_while(|arg| *arg == "--"));
@@ -61,10 +62,10 @@ pub fn serve(project: &Project, args: &[String]) -> Result<ExitCode> {
     Err(serve.exec()).with_context(|| format!("cannot start {}", server.display()))
 }
 
-/// Starts Restate as a companion of this process and returns the folder of its sockets.
+/// Starts Restate as a companion of this process and returns it and the folder of its sockets.
 ///
 /// On sockets and not on ports: it has no passwords, and a web page in the browser of this machine could call a port.
-fn start(program: &Path, dir: &Path) -> Result<PathBuf> {
+fn start(program: &Path, dir: &Path) -> Result<(Child, PathBuf)> {
     let sockets = dir.join("data/sandcastle");
     let ingress = sockets.join("ingress.sock");
     if ingress.as_os_str().len() > SOCKET_PATH_MAX {
@@ -79,7 +80,7 @@ fn start(program: &Path, dir: &Path) -> Result<PathBuf> {
                     listen-mode = \"unix\"\ndefault-num-partitions = 4\nrocksdb-total-memory-size = \"256 MiB\"\n";
     fs::write(&config, settings).with_context(|| format!("cannot write {}", config.display()))?;
     let log = fs::File::create(dir.join("restate.log"))?;
-    // Whatever ends this process, which becomes the server, ends Restate too.
+    // Whatever ends this process ends Restate too.
     let mut restate = if process::exists("setpriv") {
         let mut setpriv = Command::new("setpriv");
         setpriv.args(["--pdeathsig", "TERM"]).arg(program);
@@ -104,5 +105,36 @@ fn start(program: &Path, dir: &Path) -> Result<PathBuf> {
         std::thread::sleep(Duration::from_millis(20));
     }
     println!("Restate {VERSION} runs, its data and log are in .tools/restate");
-    Ok(sockets)
+    Ok((child, sockets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restate_is_reached_by_its_sockets_and_by_no_port() {
+        let Ok(program) = install(&Project::locate()) else {
+            eprintln!("SKIPPED: the Restate server cannot be installed");
+            return;
+        };
+        let dir = std::env::temp_dir().join(format!("sandcastle-restate-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a folder");
+        let (mut child, sockets) = start(&program, &dir).expect("Restate starts");
+        assert!(sockets.join("ingress.sock").exists());
+        let listening = |table: &str| {
+            let inodes: Vec<String> = fs::read_dir(format!("/proc/{}/fd", child.id()))
+                .expect("its files")
+                .filter_map(|fd| Some(fs::read_link(fd.ok()?.path()).ok()?.to_string_lossy().into_owned()))
+                .collect();
+            let lines = fs::read_to_string(table).expect("a table of sockets");
+            let state = |line: &str, at: usize| line.split_whitespace().nth(at).map(str::to_owned).unwrap_or_default();
+            // 0A is LISTEN.
+            lines.lines().any(|line| state(line, 3) == "0A" && inodes.contains(&format!("socket:[{}]", state(line, 9))))
+        };
+        let ports = listening("/proc/net/tcp") || listening("/proc/net/tcp6");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        fs::remove_dir_all(&dir).expect("the folder goes");
+        assert!(!ports, "Restate listens on a port");
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Names the program `restate-server`. `cargo xtask test` installs it and sets this.
@@ -153,11 +154,18 @@ impl Restate {
         }
     }
 
-    /// What a query over its tables gives, row by row.
+    /// What a query over its tables gives, row by row, once it can answer.
     pub async fn query(&self, sql: &str) -> Vec<Value> {
-        let request = self.admin(Method::POST, "/query").header("accept", "application/json");
-        let answer: Value = request.json(&json!({ "query": sql })).send().await.unwrap().json().await.unwrap();
-        answer["rows"].as_array().unwrap().clone()
+        loop {
+            let request = self.admin(Method::POST, "/query").header("accept", "application/json");
+            if let Ok(answer) = request.json(&json!({ "query": sql })).send().await
+                && let Value::Array(rows) = &answer.json::<Value>().await.unwrap()["rows"]
+            {
+                return rows.clone();
+            }
+            // It has just started and does not know its tables yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// A request to its administration.
