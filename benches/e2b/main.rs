@@ -67,8 +67,11 @@ async fn main() -> Outcome<()> {
     report("first output after create, p99", quantile(&mut first_output, 99), None, "");
 
     let made = caller.create().await?;
-    let mut commands = Vec::new();
+    let (mut bare, mut commands) = (Vec::new(), Vec::new());
     for _ in 0..COMMANDS {
+        let begun = Instant::now();
+        std::process::Command::new("/bin/true").stdout(std::process::Stdio::piped()).output()?;
+        bare.push(begun.elapsed());
         let begun = Instant::now();
         let answer = caller.start(&made, "/bin/true", &[]).send().await?.bytes().await?;
         commands.push(begun.elapsed());
@@ -76,7 +79,11 @@ async fn main() -> Outcome<()> {
             return Err(format!("true ended with {}", String::from_utf8_lossy(&answer)).into());
         }
     }
-    report("/bin/true through the gateway, p50", quantile(&mut commands, 50), Some(3.0), "the full stream");
+    let (bare, command) = (quantile(&mut bare, 50), quantile(&mut commands, 50));
+    let millis = bare.as_secs_f64() * 1000.0;
+    let note =
+        format!("the full stream; {:.1} x a bare fork and exec ({millis:.2} ms)", command.div_duration_f64(bare));
+    report("/bin/true through the gateway, p50", command, Some(3.0), &note);
     report("/bin/true through the gateway, p99", quantile(&mut commands, 99), None, "");
     caller.end(made).await?;
     sdk(&caller).await?;

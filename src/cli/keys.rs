@@ -25,7 +25,7 @@ enum Action {
     },
     /// List the keys that work
     List,
-    /// End a key
+    /// End a key; a running server ends what was made with it within seconds
     Revoke {
         /// Its id, or its name
         key: String,

@@ -96,6 +96,10 @@ async fn a_build_that_failed_leaves_nothing_and_says_where() {
 async fn files_come_only_by_the_address_that_was_given() {
     let server = Server::start().await;
     let asked = server.ask(Method::POST, "/v3/templates", &json!({"name": "filed"}), 202).await;
+    // Asked for again before it was ever built, it is the same template.
+    let again = server.ask(Method::POST, "/v3/templates", &json!({"name": "filed"}), 202).await;
+    assert_eq!((&again["templateID"], again["buildID"] == asked["buildID"]), (&asked["templateID"], false));
+    let asked = again;
     let (template, build) = (asked["templateID"].as_str().unwrap(), asked["buildID"].as_str().unwrap());
     let digest = "ab".repeat(32);
     let link = server.ask(Method::GET, &format!("/templates/{template}/files/{digest}"), &json!({}), 201).await;
@@ -128,7 +132,7 @@ async fn files_come_only_by_the_address_that_was_given() {
     let message = status["reason"]["message"].as_str().unwrap();
     assert!(message.starts_with("COPY x: unpacking: exit status 2"), "{message}");
     server.ask(Method::POST, &path, &recipe, 409).await;
-    // Once it is built there is nothing to send any more.
+    // Once it has ended there is nothing to send for it any more.
     assert_eq!(put(url).await, StatusCode::FORBIDDEN);
     server.app.stop().await;
 }

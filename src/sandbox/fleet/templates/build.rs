@@ -195,7 +195,9 @@ impl Fleet {
             Err(reason) => {
                 build.say(Level::Error, &reason.step, format!("Build failed: {}", reason.message));
                 self.inner.remove_files(&image).await;
-                if self.template(&build.owner, build.template.as_str()).is_err() {
+                let others = |other: &Build| other.template == build.template && other.id != build.id;
+                let wanted = self.under_way(others).is_some();
+                if !wanted && self.template(&build.owner, build.template.as_str()).is_err() {
                     self.inner.remove_files(&build.template).await;
                 }
             }

@@ -58,7 +58,8 @@ impl Fleet {
             Some(ImageKind::Snapshot { .. }) => {
                 return Err(FleetError::Conflict(format!("the name {name} belongs to a snapshot")));
             }
-            None => new_sandbox_id(),
+            // One that was never built yet may be under way.
+            None => self.under_way(|build| build.owner == owner && build.name == name).unwrap_or_else(new_sandbox_id),
         };
         let build = Arc::new(Build::new(owner, template, name, tags)?);
         let mut known = lock(&self.inner.builds.known);
@@ -72,6 +73,12 @@ impl Fleet {
         }
         known.insert(build.id.clone(), Arc::clone(&build));
         Ok(build)
+    }
+
+    /// The template of a build that has not ended.
+    pub(super) fn under_way(&self, fits: impl Fn(&Build) -> bool) -> Option<SandboxId> {
+        let known = lock(&self.inner.builds.known);
+        known.values().find(|build| !build.ended() && fits(build)).map(|build| build.template.clone())
     }
 
     /// A build of this owner that this process knows.
