@@ -63,8 +63,8 @@ pub fn check_size(name: &str, bytes: u64, image: bool) -> Result<(), ApiError> {
     if bytes <= limit {
         return Ok(());
     }
-    let mib = bytes as f64 / f64::from(1 << 20);
-    let message = format!("{name} has {mib:.1} MiB; {kind} may have {} MiB.", limit >> 20);
+    let tenths = (bytes.saturating_mul(10) + (1 << 19)) >> 20;
+    let message = format!("{name} has {}.{} MiB; {kind} may have {} MiB.", tenths / 10, tenths % 10, limit >> 20);
     Err(ApiError::new(ErrorCode::TooLarge, message))
 }
 

@@ -20,6 +20,8 @@ mod web {
 
     /// Hydrates the document from the data it carries.
     pub fn hydrate() {
+        // A release build's panics are traps without words (`xtask`'s `snip`); the document tells the person.
+        #[cfg(debug_assertions)]
         console_error_panic_hook::set_once();
         let data = document().get_element_by_id("page-data").and_then(|element| element.text_content());
         let page = data.and_then(|text| json::read::<PageData>(text.as_bytes()).ok());

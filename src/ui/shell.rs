@@ -19,6 +19,13 @@ pub struct Assets {
     pub wasm: String,
 }
 
+/// Says so when the WebAssembly has stopped: after a trap no button does anything any more.
+const STOPPED: &str = concat!(
+    r#"const stop=e=>(e.error||e.reason)instanceof WebAssembly.RuntimeError&&!document.querySelector(".stopped")&&"#,
+    r#"document.body.insertAdjacentHTML("afterbegin",'<p class="stopped" role="alert">This page has stopped working. "#,
+    r#"<a href="">Reload it</a> to go on.</p>');addEventListener("error",stop);addEventListener("unhandledrejection",stop);"#,
+);
+
 /// What the document needs besides its page.
 #[derive(Clone, Debug)]
 pub struct ShellOptions<'a> {
@@ -49,7 +56,7 @@ pub fn shell(page: PageData, options: &ShellOptions<'_>) -> String {
     // Writing to a String cannot fail.
     let _ = write!(
         html,
-        r##"<link rel="modulepreload" href="{js}"><link rel="preload" href="{wasm}" as="fetch" type="application/wasm" crossorigin><style nonce="{nonce}">:root{{--chat:{chat}px;--tree:{tree}px}}</style><script type="module" nonce="{nonce}">window.__RESOLVED_RESOURCES=[];window.__SERIALIZED_ERRORS=[];window.__INCOMPLETE_CHUNKS=[];const m=await import("{js}");await m.default({{module_or_path:"{wasm}"}});m.hydrate();</script></head><body>{body}<script type="application/json" id="page-data">{data}</script></body></html>"##,
+        r##"<link rel="modulepreload" href="{js}"><link rel="preload" href="{wasm}" as="fetch" type="application/wasm" crossorigin><style nonce="{nonce}">:root{{--chat:{chat}px;--tree:{tree}px}}</style><script type="module" nonce="{nonce}">window.__RESOLVED_RESOURCES=[];window.__SERIALIZED_ERRORS=[];window.__INCOMPLETE_CHUNKS=[];{STOPPED}const m=await import("{js}");await m.default({{module_or_path:"{wasm}"}});m.hydrate();</script></head><body>{body}<script type="application/json" id="page-data">{data}</script></body></html>"##,
     );
     html
 }

@@ -16,7 +16,7 @@ const PROFILE: &str = "wasm-release";
 /// Oldest browsers that know `light-dark()` and nesting, so that esbuild leaves both as they are.
 const BROWSERS: &str = "--target=chrome123,edge123,firefox121,safari17.5";
 /// Part of the stamp: count up when the steps below change.
-const STEPS: &str = "4";
+const STEPS: &str = "5";
 
 /// The files, not yet named by their content.
 pub struct Pieces {
