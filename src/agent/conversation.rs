@@ -395,8 +395,11 @@ mod tests {
             // The file is read at the beginning and at the end; much is said in between.
             let content =
                 if step == 1 || step == 29 { same.clone() } else { format!("{step:02}{}", "y".repeat(9_998)) };
-            entries.push(entry("run_1", step * 1000, assistant_message("", &[call(&id)], &parts(step))));
-            entries.push(entry("run_1", step * 1000 + 1, tool_message(&call(&id).1, &call("x").0, &content)));
+            let (call_id, read) = call(&id);
+            let read = AnswerCall { name: "read_file".to_owned(), ..read };
+            entries.push(entry("run_1", step * 1000 + 1, tool_message(&read, &call_id, &content)));
+            let answer = assistant_message("", &[(call_id, read)], &parts(step));
+            entries.insert(entries.len() - 1, entry("run_1", step * 1000, answer));
         }
         let whole = messages("s", &entries, 1 << 20);
         assert_eq!(whole[3]["content"].as_str().unwrap(), same);

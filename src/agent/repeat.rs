@@ -11,6 +11,9 @@ use std::collections::HashMap;
 /// Shorter texts are not worth a reference (bytes).
 const WORTH_IT: usize = 400;
 
+/// Tools that tell what is there. What a command says is told again: that it says the same is news.
+const READING: [&str; 4] = ["read_file", "list_files", "search_files", "fetch_page"];
+
 /// Where a text was told first.
 #[derive(Clone, Copy)]
 enum Told {
@@ -21,15 +24,23 @@ enum Told {
 /// Replaces results whose whole text the conversation has before.
 pub(super) fn told_once(messages: &mut [Value]) {
     let mut told: HashMap<String, Told> = HashMap::new();
+    // Calls that read, of the last answer: results stand right behind it.
+    let mut reading: Vec<String> = Vec::new();
     for message in messages {
         match role(message) {
             "assistant" => {
-                let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
-                for content in calls.flat_map(written) {
-                    told.entry(content).or_insert(Told::Written);
+                reading.clear();
+                for call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+                    let text = |at: &str| call.pointer(at).and_then(Value::as_str).unwrap_or_default();
+                    if READING.contains(&text("/function/name")) {
+                        reading.push(text("/id").to_owned());
+                    }
+                    for content in written(call) {
+                        told.entry(content).or_insert(Told::Written);
+                    }
                 }
             }
-            "tool" => {
+            "tool" if message.get("tool_call_id").is_some_and(|id| reading.iter().any(|call| id == call)) => {
                 let Some(Value::String(content)) = message.get_mut("content") else { continue };
                 if content.len() < WORTH_IT {
                     continue;
@@ -69,29 +80,40 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn result(content: &str) -> Value {
-        json!({"role": "tool", "tool_call_id": "1", "content": content})
+    fn call(id: &str, name: &str, arguments: &Value) -> Value {
+        json!({"id": id, "function": {"name": name, "arguments": arguments.to_string()}})
+    }
+
+    fn result(id: &str, content: &str) -> Value {
+        json!({"role": "tool", "tool_call_id": id, "content": content})
     }
 
     #[test]
     fn a_file_that_is_read_again_unchanged_is_told_once() {
         let (long, other) = ("line\n".repeat(200), "other\n".repeat(200));
-        let arguments = json!({"files": [{"path": "a.js", "content": long}]}).to_string();
-        let call = json!({"id": "1", "function": {"name": "generate_files", "arguments": arguments}});
+        let files = json!({"files": [{"path": "a.js", "content": long}]});
+        let path = json!({"path": "a.js"});
+        let read = |ids: [&str; 2]| {
+            let calls = [call(ids[0], "read_file", &path), call(ids[1], "run_command", &json!({}))];
+            json!({"role": "assistant", "content": null, "tool_calls": calls})
+        };
         let mut messages = vec![
-            json!({"role": "assistant", "content": null, "tool_calls": [call]}),
-            result("wrote a.js"),
-            result(&long),
-            result(&other),
-            result(&other),
-            result("short"),
-            result("short"),
+            json!({"role": "assistant", "content": null, "tool_calls": [call("1", "generate_files", &files)]}),
+            result("1", "wrote a.js"),
+            read(["2", "3"]),
+            result("2", &long),
+            result("3", &other),
+            read(["4", "5"]),
+            result("4", &other),
+            result("5", &other),
+            read(["6", "7"]),
+            result("6", &other),
+            result("7", "short"),
         ];
         told_once(&mut messages);
         let content = |at: usize| messages[at]["content"].as_str().unwrap();
-        assert_eq!(content(2), "[200 lines, exactly as you wrote them in this conversation]");
-        assert_eq!(content(3), other);
-        assert_eq!(content(4), "[200 lines, the same as in an earlier result in this conversation]");
-        assert_eq!((content(5), content(6)), ("short", "short"));
+        assert_eq!(content(3), "[200 lines, exactly as you wrote them in this conversation]");
+        assert_eq!((content(4), content(6), content(7)), (other.as_str(), other.as_str(), other.as_str()));
+        assert_eq!(content(9), "[200 lines, the same as in an earlier result in this conversation]");
     }
 }

@@ -126,6 +126,10 @@ async fn fingerprint(entry: &Entry) -> Option<u64> {
     let listing = entry.present_files().await.ok()?.list("", options).await.ok()?;
     let mut hasher = DefaultHasher::new();
     for entry in &listing.entries {
+        // Programs keep what they like there; that it appears is no change of the app.
+        if entry.path == ".cache" {
+            continue;
+        }
         (&entry.path, entry.size).hash(&mut hasher);
         // A directory's own time changes with its entries, and also with hidden temporary files.
         if entry.kind != crate::domain::FileKind::Directory {

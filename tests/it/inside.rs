@@ -195,6 +195,15 @@ async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_pi
     let line = "python3 -m http.server 3000".to_owned();
     let serve = CommandSpec { line, background: true, ..CommandSpec::default() };
     inside.service.start_command(&inside.project, serve).await.unwrap();
+    let still = CommandSpec { line: "true".to_owned(), ..CommandSpec::default() };
+    let command = inside.service.start_command(&inside.project, still).await.unwrap();
+    inside.service.wait_command(&inside.project, &command, &CancellationToken::new()).await.unwrap();
+    // The end of the first command reports what was put there.
+    let mut events = inside.store.events().watch(&inside.project).await.unwrap();
+    let files_rev = async || inside.store.events().state(&inside.project).await.unwrap().files_rev;
+    while files_rev().await < 2 {
+        events.changed().await.unwrap();
+    }
     let checked = inside.run_with("selfCheck", json!({"project": inside.project, "port": 3000})).await.unwrap();
     let checks = checked["checks"].as_array().unwrap();
     let named = |name: &str| checks.iter().find(|check| check["name"] == name);
@@ -217,6 +226,8 @@ async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_pi
             assert_eq!(named("Not looked at in a browser").unwrap()["skipped"], true);
         }
     }
+    // A look changes nothing, or errors seen before it would count as those of other files.
+    assert_eq!(files_rev().await, 2);
     inside.end().await;
 }
 
