@@ -91,7 +91,7 @@ cases! {
             delta(json!({"function_call": {"arguments": "\"ls\"}"}})), end("function_call")]), says("ok")]
         => completes("ok").asked(2).ran(&["runCommand"]);
     a_call_spelled_in_the_text: vec![text_call("I look. <tool_call>\n{\"name\": \"run_command\", \"arguments\": {\"command\": \"ls\"}}\n</tool_call>"), says("ok")]
-        => completes("I look. \n\nok").asked(2).ran(&["runCommand"]);
+        => completes("I look.\n\nok").asked(2).ran(&["runCommand"]);
     a_call_without_a_name: vec![called(&[call(json!(0), json!("a"), Value::Null, json!(LS))]), says("ok")] => completes("ok").asked(2);
     a_finish_reason_of_calls_without_calls: vec![stream(&[super::word("hm"), end("tool_calls"), done()])] => completes("hm");
     a_call_repeated_without_end: (0..6).map(|_| calls(&[("make_coffee", "{}")])).collect()

@@ -40,7 +40,7 @@ cases! {
         => completes("").asked(3).ran(&["createSandbox"]);
     blank_lines_first: vec![stream(&[word("\n\n"), word("  x"), end("stop")])] => completes("x");
     an_answer_cut_at_the_output_limit_goes_on: vec![stream(&[word("one "), end("length"), done()]), says("two")]
-        => completes("one \n\ntwo").asked(2);
+        => completes("one\n\ntwo").asked(2);
     an_answer_cut_at_the_output_limit_again_and_again:
         (0..4).map(|_| stream(&[word("more "), end("length"), done()])).collect() => fails(&["output limit"]).asked(4);
     a_content_filter_in_the_middle: vec![stream(&[word("so"), end("content_filter"), done()])] => fails(&["content filter"]);
