@@ -16,7 +16,7 @@ const PROFILE: &str = "wasm-release";
 /// Oldest browsers that know `light-dark()` and nesting, so that esbuild leaves both as they are.
 const BROWSERS: &str = "--target=chrome123,edge123,firefox121,safari17.5";
 /// Part of the stamp: count up when the steps below change.
-const STEPS: &str = "5";
+const STEPS: &str = "6";
 
 /// The files, not yet named by their content.
 pub struct Pieces {
@@ -113,6 +113,8 @@ fn bind_wasm(project: &Project, mode: Mode, compiled: &Path, dir: &Path, pieces:
 fn optimise(project: &Project, from: &Path, to: &Path) -> Result<()> {
     let mut wasm_opt = command(project.node_tool("wasm-opt"), &project.root);
     wasm_opt.args([
+        // Rust keeps nothing in the first kilobyte, so an address plus a small offset does not wrap.
+        "--low-memory-unused",
         "-Oz",
         "--merge-similar-functions",
         "-Oz",
@@ -120,7 +122,13 @@ fn optimise(project: &Project, from: &Path, to: &Path) -> Result<()> {
         "--enable-nontrapping-float-to-int",
         "--enable-sign-ext",
     ]);
-    wasm_opt.args(["--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue"]);
+    wasm_opt.args([
+        "--strip-producers",
+        "--strip-target-features",
+        "--enable-mutable-globals",
+        "--enable-reference-types",
+        "--enable-multivalue",
+    ]);
     output(wasm_opt.arg(from).arg("-o").arg(to)).map(drop)
 }
 

@@ -21,7 +21,8 @@ const ERRORS: usize = 5;
 /// What the shell answers when there is no browser.
 const NO_BROWSER: i32 = 127;
 
-/// Loads the page, waits until it is quiet, and takes a picture. The programs themselves are tried first: what
+/// Loads the page, lets it be for some seconds of its own time, and takes a picture. A page with a stream of events
+/// never comes to the end of those seconds, so the second look is at the page as it has just been loaded. The programs themselves are tried first: what
 /// distributions put on the path are scripts that read the host's `/etc`, which is not inside.
 const SCRIPT: &str = r#"# Looks at the app in a browser without a screen.
 for name in /usr/lib/chromium/chromium /usr/lib64/chromium-browser/chromium-browser \
@@ -32,11 +33,16 @@ done
 [ -n "$browser" ] || exit 127
 mkdir -p .cache/sandcastle && rm -f "$PICTURE"
 profile=$(mktemp -d)
-timeout 40 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars \
-  --disable-extensions --disable-background-networking --disable-component-update --disable-sync --no-pings \
-  --disable-domain-reliability --disable-features=OptimizationHints,MediaRouter,Translate --user-data-dir="$profile" \
-  --window-size=1280,800 --virtual-time-budget=5000 --enable-logging=stderr --v=0 --screenshot="$PICTURE" "$PAGE" 2>&1 |
-  grep CONSOLE
+look() {
+  seconds=$1 && shift
+  timeout "$seconds" "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+    --hide-scrollbars --disable-extensions --disable-background-networking --disable-component-update --disable-sync \
+    --no-pings --disable-domain-reliability --disable-features=OptimizationHints,MediaRouter,Translate \
+    --user-data-dir="$profile" --window-size=1280,800 --enable-logging=stderr --v=0 --screenshot="$PICTURE" "$@" \
+    "$PAGE" 2>&1 | grep CONSOLE
+}
+look 6 --virtual-time-budget=5000
+[ -s "$PICTURE" ] || look 30
 rm -rf "$profile"
 [ -s "$PICTURE" ]"#;
 
