@@ -113,7 +113,7 @@ fn bind_wasm(project: &Project, mode: Mode, compiled: &Path, dir: &Path, pieces:
 fn optimise(project: &Project, from: &Path, to: &Path) -> Result<()> {
     let mut wasm_opt = command(project.node_tool("wasm-opt"), &project.root);
     wasm_opt.args([
-        // Rust keeps nothing in the first kilobyte, so an address plus a small offset does not wrap.
+        // The first kilobyte is the far end of the stack: no address that is used comes from wrapping round into it.
         "--low-memory-unused",
         "-Oz",
         "--merge-similar-functions",
