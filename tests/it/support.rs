@@ -48,7 +48,7 @@ impl TestApp {
 
     fn around(app: App, dir: Arc<TempDir>) -> Self {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let http = reqwest::Client::builder().no_gzip().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { app, dir, http }
     }
 
