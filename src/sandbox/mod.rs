@@ -18,6 +18,7 @@ mod files;
 pub mod fleet;
 pub mod gateway;
 mod history;
+mod hop;
 mod life;
 pub mod local;
 mod network;

@@ -8,10 +8,11 @@ use super::error::E2bError;
 use super::shell::SHORT;
 use crate::sandbox::SandboxError;
 use crate::sandbox::entry::lock;
+use crate::sandbox::hop::{remove_hop_by_hop, requested_upgrade, switch_protocols};
 use crate::sandbox::provider::Connection;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt as _, Empty, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
@@ -31,16 +32,6 @@ const EAGER: Duration = Duration::from_millis(250);
 const PIPE: usize = 64 * 1024;
 /// The services' own port.
 const SERVICES: u16 = 49983;
-/// Headers of one connection, not of the request.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The ports of one sandbox.
@@ -144,10 +135,7 @@ async fn forward(
     // The service routes by it and shows the program inside its own name.
     headers.remove(header::HOST);
     headers.extend(route);
-    if let Some(upgrade) = &upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, upgrade.clone());
-    }
+    switch_protocols(&mut headers, upgrade);
     let mut outgoing = envd.control().client().request(parts.method, format!("{origin}{path}")).headers(headers);
     if !body.is_end_stream() {
         outgoing = outgoing.body(reqwest::Body::wrap_stream(BodyDataStream::new(body)));
@@ -170,10 +158,7 @@ async fn forward(
     remove_hop_by_hop(&mut headers);
     let body = match (status, caller) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(caller)) => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            if let Some(upgrade) = answered_upgrade {
-                headers.insert(header::UPGRADE, upgrade);
-            }
+            switch_protocols(&mut headers, answered_upgrade);
             let closed = envd.life().closed().clone();
             copies.spawn(async move {
                 tokio::select! {
@@ -208,23 +193,6 @@ fn whole(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.starts_with("application/json")
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-}
-
-fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| asked).cloned()
 }
 
 #[cfg(test)]

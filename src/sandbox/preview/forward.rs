@@ -2,6 +2,7 @@
 
 use super::headers::{self, Route};
 use super::{BoxError, Inner, ProxyBody, Target, inject, pages, wants_html};
+use crate::sandbox::hop::{requested_upgrade, switch_protocols};
 use crate::sandbox::provider::Connection;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -133,24 +134,6 @@ fn switched(
     switch_protocols(&mut parts.headers, upgrade);
     parts.extensions = http::Extensions::new();
     Response::from_parts(parts, Empty::new().map_err(|never| match never {}).boxed_unsync())
-}
-
-/// The protocol a request asks to change to, such as `websocket`.
-fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| asked).cloned()
-}
-
-fn switch_protocols(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, upgrade);
-    }
 }
 
 fn is_plain_html(headers: &HeaderMap) -> bool {

@@ -7,6 +7,7 @@ use super::{POLL, csp};
 use crate::config::Secret;
 use crate::domain::SandboxId;
 use crate::sandbox::PreviewAddress;
+use crate::sandbox::hop::remove_hop_by_hop;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq;
 
@@ -90,33 +91,6 @@ fn rewrite(headers: &mut HeaderMap, name: HeaderName, change: impl FnOnce(&str) 
             true
         }
         None => false,
-    }
-}
-
-/// Headers of one connection, not of the message. `Upgrade` is put back by who handles upgrades.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
-        headers.remove(name);
     }
 }
 
