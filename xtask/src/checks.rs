@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 
-use crate::process::{cargo, run};
+use crate::process::{cargo, run, run_tests};
 use crate::project::{INIT, Mode, NAME, Project, WASM_TARGET};
 use crate::{build, end2end, prerequisites, restate};
 
@@ -32,14 +32,14 @@ pub fn test(project: &Project) -> Result<ExitCode> {
         if let Ok(server) = &restate {
             cargo.env("SANDCASTLE_RESTATE_SERVER", server);
         }
-        run(cargo.args(["test", "--package", NAME, "--features", "restate"]))
+        run_tests(cargo.args(["test", "--no-fail-fast", "--package", NAME, "--features", "restate"]))
     });
     if let Err(error) = restate {
         report.skip("the engine's promises under Restate", format!("{error:#}"));
     }
     report.step("tests of init and xtask", || {
-        run(cargo(&project.root).args(["test", "--package", INIT]))?;
-        run(cargo(&project.root).args(["test", "--profile", "xtask", "--package", "xtask"]))
+        run_tests(cargo(&project.root).args(["test", "--package", INIT]))?;
+        run_tests(cargo(&project.root).args(["test", "--profile", "xtask", "--package", "xtask"]))
     });
     let built = report.step("release build", || build::run(project, Mode::Release));
     if built {

@@ -1,8 +1,8 @@
 //! Running other programs, with errors that say which program failed and how.
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -28,6 +28,65 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{} failed ({status})", describe(command));
     }
     Ok(())
+}
+
+/// Runs `cargo test` like [`run`]. The error ends with what the failed tests said, which is otherwise far up.
+pub fn run_tests(command: &mut Command) -> Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| not_started(command))?;
+    let mut failures = Failures::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            let mut out = std::io::stdout().lock();
+            out.write_all(&line)?;
+            out.write_all(b"\n")?;
+            failures.read(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{} failed ({status}){}", describe(command), failures.told());
+    }
+    Ok(())
+}
+
+/// What failed tests said, gathered from the output of the test harness.
+#[derive(Default)]
+struct Failures {
+    told: Vec<Vec<String>>,
+    within: bool,
+}
+
+impl Failures {
+    /// Lines kept of one test: its last ones, where the panic is.
+    const LINES: usize = 30;
+
+    fn read(&mut self, line: &str) {
+        if line.starts_with("---- ") {
+            self.within = true;
+            self.told.push(Vec::new());
+        }
+        if line == "failures:" || line.starts_with("test result:") {
+            self.within = false;
+        }
+        if let (true, Some(test)) = (self.within, self.told.last_mut()) {
+            test.push(line.to_owned());
+        }
+    }
+
+    /// One paragraph a test.
+    fn told(&self) -> String {
+        let mut told = String::new();
+        for test in &self.told {
+            let (name, said) = test.split_first().map_or(("", &[] as &[_]), |(name, said)| (name.as_str(), said));
+            told.push_str(&format!("\n\n{name}"));
+            for line in said.iter().skip(said.len().saturating_sub(Self::LINES)) {
+                told.push('\n');
+                told.push_str(line);
+            }
+        }
+        told
+    }
 }
 
 /// Runs to the end and returns what it printed. An exit status other than zero is an error that shows it.
@@ -60,4 +119,22 @@ fn describe(command: &Command) -> String {
     let mut words = vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()];
     words.extend(command.get_args().take(4).map(|arg| arg.to_string_lossy().into_owned()));
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_tests_said_is_gathered_and_cut_to_its_end() {
+        let mut failures = Failures::default();
+        let long: String = (0..100).map(|n| format!("line {n}\n")).collect();
+        let output = format!(
+            "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n{long}panicked\n\n---- c stdout ----\nshort\n\nfailures:\n    b\n    c\n\ntest result: FAILED\n"
+        );
+        output.lines().for_each(|line| failures.read(line));
+        let told = failures.told();
+        assert!(told.starts_with("\n\n---- b stdout ----\nline 72\n"), "{told}");
+        assert!(told.ends_with("panicked\n\n\n---- c stdout ----\nshort\n"), "{told}");
+    }
 }
