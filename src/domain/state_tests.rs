@@ -173,75 +173,84 @@ fn folded(events: &[Event]) -> ProjectState {
     state
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+mod fuzz {
+    use super::*;
 
-    #[test]
-    fn any_split_into_batches_folds_to_the_same_state(events in log(), sizes in vec(1..9usize, 1..80)) {
-        let mut state = ProjectState::empty(project());
-        let mut rest = events.as_slice();
-        for size in sizes.into_iter().cycle() {
-            if rest.is_empty() {
-                break;
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_split_into_batches_folds_to_the_same_state(events in log(), sizes in vec(1..9usize, 1..80)) {
+            let mut state = ProjectState::empty(project());
+            let mut rest = events.as_slice();
+            for size in sizes.into_iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (batch, later) = rest.split_at(size.min(rest.len()));
+                state.apply_all(batch);
+                rest = later;
             }
-            let (batch, later) = rest.split_at(size.min(rest.len()));
-            state.apply_all(batch);
-            rest = later;
+            prop_assert_eq!(state, folded(&events));
         }
-        prop_assert_eq!(state, folded(&events));
-    }
 
-    #[test]
-    fn a_snapshot_at_any_point_and_the_rest_fold_to_the_same_state(events in log(), cut in any::<prop::sample::Index>()) {
-        let at = cut.index(events.len() + 1);
-        let text = serde_json::to_string(&folded(&events[..at])).unwrap();
-        let mut state: ProjectState = serde_json::from_str(&text).unwrap();
-        state.apply_all(&events[at..]);
-        prop_assert_eq!(state, folded(&events));
-    }
+        #[test]
+        fn a_snapshot_at_any_point_and_the_rest_fold_to_the_same_state(
+            events in log(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let at = cut.index(events.len() + 1);
+            let text = serde_json::to_string(&folded(&events[..at])).unwrap();
+            let mut state: ProjectState = serde_json::from_str(&text).unwrap();
+            state.apply_all(&events[at..]);
+            prop_assert_eq!(state, folded(&events));
+        }
 
-    #[test]
-    fn events_folded_before_change_nothing(events in log(), from in any::<prop::sample::Index>()) {
-        let whole = folded(&events);
-        let mut again = whole.clone();
-        prop_assert!(again.apply_all(&events[from.index(events.len())..]).is_empty());
-        prop_assert_eq!(again, whole);
-    }
+        #[test]
+        fn events_folded_before_change_nothing(events in log(), from in any::<prop::sample::Index>()) {
+            let whole = folded(&events);
+            let mut again = whole.clone();
+            prop_assert!(again.apply_all(&events[from.index(events.len())..]).is_empty());
+            prop_assert_eq!(again, whole);
+        }
 
-    #[test]
-    fn events_come_back_from_json_as_they_went(events in log()) {
-        let text = serde_json::to_string(&events).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Vec<Event>>(&text).unwrap(), events.as_slice());
-        prop_assert_eq!(json::read::<Vec<Event>>(text.as_bytes()).unwrap(), events);
-    }
+        #[test]
+        fn events_come_back_from_json_as_they_went(events in log()) {
+            let text = serde_json::to_string(&events).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Vec<Event>>(&text).unwrap(), events.as_slice());
+            prop_assert_eq!(json::read::<Vec<Event>>(text.as_bytes()).unwrap(), events);
+        }
 
-    #[test]
-    fn a_state_is_read_in_the_browser_as_on_the_server(events in log()) {
-        let state = folded(&events);
-        let text = serde_json::to_string(&state).unwrap();
-        prop_assert_eq!(&serde_json::from_str::<ProjectState>(&text).unwrap(), &state);
-        prop_assert_eq!(json::read::<ProjectState>(text.as_bytes()).unwrap(), state);
-    }
+        #[test]
+        fn a_state_is_read_in_the_browser_as_on_the_server(events in log()) {
+            let state = folded(&events);
+            let text = serde_json::to_string(&state).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<ProjectState>(&text).unwrap(), &state);
+            prop_assert_eq!(json::read::<ProjectState>(text.as_bytes()).unwrap(), state);
+        }
 
-    #[test]
-    fn every_change_is_reported(events in log()) {
-        let mut state = ProjectState::empty(project());
-        for event in &events {
-            let before = state.clone();
-            let touched = state.apply(event);
-            for message in &state.messages {
-                let same = before.message(&message.id) == state.message(&message.id);
-                let told = touched.contains(&Change::Messages) || touched.contains(&Change::Message(message.id.clone()));
-                prop_assert!(same || told, "{:?} changed {} silently", event.body, message.id);
+        #[test]
+        fn every_change_is_reported(events in log()) {
+            let mut state = ProjectState::empty(project());
+            for event in &events {
+                let before = state.clone();
+                let touched = state.apply(event);
+                for message in &state.messages {
+                    let same = before.message(&message.id) == state.message(&message.id);
+                    let one = Change::Message(message.id.clone());
+                    let told = touched.contains(&Change::Messages) || touched.contains(&one);
+                    prop_assert!(same || told, "{:?} changed {} silently", event.body, message.id);
+                }
+                let told = |change: Change| touched.contains(&change);
+                prop_assert!(before.runs == state.runs || told(Change::Runs));
+                prop_assert!(before.drafts == state.drafts || told(Change::Drafts));
+                prop_assert!(before.commands == state.commands || told(Change::Commands));
+                prop_assert!(before.sandbox == state.sandbox || told(Change::Sandbox));
+                let preview = before.ports == state.ports && before.preview == state.preview;
+                prop_assert!(preview || told(Change::Preview));
+                prop_assert!(before.files_rev == state.files_rev || told(Change::Files));
+                prop_assert!(before.turn == state.turn || told(Change::Turn));
             }
-            let told = |change: Change| touched.contains(&change);
-            prop_assert!(before.runs == state.runs || told(Change::Runs));
-            prop_assert!(before.drafts == state.drafts || told(Change::Drafts));
-            prop_assert!(before.commands == state.commands || told(Change::Commands));
-            prop_assert!(before.sandbox == state.sandbox || told(Change::Sandbox));
-            prop_assert!((&before.ports, &before.preview) == (&state.ports, &state.preview) || told(Change::Preview));
-            prop_assert!(before.files_rev == state.files_rev || told(Change::Files));
-            prop_assert!(before.turn == state.turn || told(Change::Turn));
         }
     }
 }

@@ -58,7 +58,7 @@ struct Failures {
 }
 
 impl Failures {
-    /// Lines kept of one test: its last ones, where the panic is.
+    /// Lines kept of one test: the last ones before the backtrace, where the panic is.
     const LINES: usize = 30;
 
     fn read(&mut self, line: &str) {
@@ -66,7 +66,7 @@ impl Failures {
             self.within = true;
             self.told.push(Vec::new());
         }
-        if line == "failures:" || line.starts_with("test result:") {
+        if ["failures:", "stack backtrace:"].contains(&line.trim()) || line.starts_with("test result:") {
             self.within = false;
         }
         if let (true, Some(test)) = (self.within, self.told.last_mut()) {
@@ -130,11 +130,11 @@ mod tests {
         let mut failures = Failures::default();
         let long: String = (0..100).map(|n| format!("line {n}\n")).collect();
         let output = format!(
-            "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n{long}panicked\n\n---- c stdout ----\nshort\n\nfailures:\n    b\n    c\n\ntest result: FAILED\n"
+            "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n{long}panicked\nstack backtrace:\n   0: main\n\n---- c stdout ----\nshort\n\nfailures:\n    b\n    c\n\ntest result: FAILED\n"
         );
         output.lines().for_each(|line| failures.read(line));
         let told = failures.told();
-        assert!(told.starts_with("\n\n---- b stdout ----\nline 72\n"), "{told}");
-        assert!(told.ends_with("panicked\n\n\n---- c stdout ----\nshort\n"), "{told}");
+        assert!(told.starts_with("\n\n---- b stdout ----\nline 71\n"), "{told}");
+        assert!(told.ends_with("panicked\n\n---- c stdout ----\nshort\n"), "{told}");
     }
 }
