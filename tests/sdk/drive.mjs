@@ -109,8 +109,9 @@ const promises = {
     await sandbox.pty.resize(pty.pid, { cols: 120, rows: 40 })
     await type('stty size\n')
     await eventually('the new size is told', () => screen.includes('40 120'))
-    // The words are split, so that their echo is not taken for their output.
-    await type('echo be""gun; sleep 1000\n')
+    // The words are split, so that their echo is not taken for their output; and the program itself says that it runs,
+    // because the shell's own words come before it has the terminal.
+    await type(`sh -c 'echo be""gun; exec sleep 1000'\n`)
     await eventually('the program runs', () => screen.includes('begun'))
     await type('\u0003')
     await type('exit 5\n')

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
+use super::names::shorten;
 use super::snip::snip;
 use super::stamp::{Stamp, digest, files};
 use crate::process::{cargo, command, output, run};
@@ -16,7 +17,7 @@ const PROFILE: &str = "wasm-release";
 /// Oldest browsers that know `light-dark()` and nesting, so that esbuild leaves both as they are.
 const BROWSERS: &str = "--target=chrome123,edge123,firefox121,safari17.5";
 /// Part of the stamp: count up when the steps below change.
-const STEPS: &str = "6";
+const STEPS: &str = "7";
 
 /// The files, not yet named by their content.
 pub struct Pieces {
@@ -93,16 +94,21 @@ fn bind_wasm(project: &Project, mode: Mode, compiled: &Path, dir: &Path, pieces:
     bindgen.debug(mode == Mode::Dev).keep_debug(mode == Mode::Dev).remove_name_section(mode == Mode::Release);
     bindgen.web(true)?.generate(&bound).context("wasm-bindgen failed")?;
 
-    let raw = bound.join(format!("{NAME}_bg.wasm"));
+    let (raw, glue) = (bound.join(format!("{NAME}_bg.wasm")), bound.join(format!("{NAME}.js")));
     match mode {
-        Mode::Release => optimise(project, &raw, &pieces.wasm)?,
+        Mode::Release => {
+            let (wasm, text) = shorten(&fs::read(&raw)?, &fs::read_to_string(&glue)?)?;
+            fs::write(&raw, wasm)?;
+            fs::write(&glue, text)?;
+            optimise(project, &raw, &pieces.wasm)?;
+        }
         Mode::Dev => fs::copy(&raw, &pieces.wasm).map(drop).context("cannot copy the wasm file")?,
     }
 
     // Bundling takes the snippets of dependencies into the one hashed file: a snippet's own name does not change with
     // its content, so a browser could keep an old one.
     let mut esbuild = command(project.node_tool("esbuild"), &project.root);
-    esbuild.arg(bound.join(format!("{NAME}.js"))).args(["--bundle", "--format=esm", "--log-level=warning", BROWSERS]);
+    esbuild.arg(glue).args(["--bundle", "--format=esm", "--log-level=warning", BROWSERS]);
     if mode == Mode::Release {
         esbuild.arg("--minify");
     }

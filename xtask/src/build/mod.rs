@@ -6,6 +6,7 @@
 
 mod browser;
 mod init;
+mod names;
 mod site;
 mod snip;
 mod stamp;
