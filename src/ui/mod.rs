@@ -22,7 +22,5 @@ mod transport;
 mod workbench;
 
 pub use kit::money;
-pub use page::{
-    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, SettingsPage, Theme,
-};
+pub use page::{FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, Theme};
 pub use shell::{Assets, ShellOptions, document, shell};

@@ -1,7 +1,5 @@
-//! The pages besides the workbench and the runs: home, settings, sign-in, errors.
+//! The live pages besides the workbench and the runs.
 
 mod home;
-mod plain;
 
 pub use home::Home;
-pub use plain::DocumentView;
