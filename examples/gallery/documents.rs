@@ -194,7 +194,7 @@ fn faults(faults: Vec<FaultRow>) -> Document {
 fn fault(state: FaultState, tries: u32, title: &str) -> FaultRow {
     let fault = Fault {
         id: title.into(),
-        kind: FaultKind::Browser,
+        kind: if title.starts_with("GET") { FaultKind::Http } else { FaultKind::Browser },
         title: title.into(),
         detail: format!(
             "{title}\n    at Search (http://5173-sbx.localhost:3000/src/app/search.tsx:12:21)\n    at main.tsx:7:3"

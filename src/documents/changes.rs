@@ -32,7 +32,7 @@ pub(super) fn Changes(page: ChangesPage) -> impl IntoView {
     let ChangesPage { project, message, checkpoint, last, files, clone_url } = page;
     let Checkpoint { commit, files: count, added, removed } = checkpoint;
     let commit = commit.get(..10).unwrap_or_default().to_owned();
-    let count = if count == 1 { "1 file, ".to_owned() } else { format!("{count} files, ") };
+    let count = if count == 1 { "1 file ".to_owned() } else { format!("{count} files ") };
     let open = files.len() <= OPEN_MAX;
     let (files, more) = fitting(files);
     let files: Vec<_> = files.into_iter().map(|file| view! { <File file open /> }).collect();
@@ -76,7 +76,9 @@ fn Ways(project: ProjectId, message: MessageId, last: bool) -> impl IntoView {
 
 #[component]
 fn Counts(added: u32, removed: u32) -> impl IntoView {
-    view! { <span><ins>{format!("+{added}")}</ins>" "<del>{format!("−{removed}")}</del></span> }.into_any()
+    let added = (added > 0).then(|| view! { <ins>{format!("+{added} ")}</ins> });
+    let removed = (removed > 0).then(|| view! { <del>{format!("−{removed}")}</del> });
+    view! { <span>{added}{removed}</span> }.into_any()
 }
 
 #[component]

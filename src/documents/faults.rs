@@ -2,7 +2,7 @@
 
 use super::parts::{Field, Form, PostButton};
 use crate::domain::{Fault, FaultState, FaultView, MessageId, ModelRef, ProjectId};
-use crate::ui::kit::{Empty, money};
+use crate::ui::kit::{Empty, compact, money};
 use leptos::prelude::*;
 
 /// What the page shows.
@@ -69,9 +69,9 @@ fn Story(view: FaultView) -> impl IntoView {
         (0, _) => "this error has cost an unknown amount".to_owned(),
         (cost, _) => format!("this error has cost {}", money(cost)),
     };
-    let count = |n: u32, one: &str, many: &str| if n == 1 { one.to_owned() } else { format!("{n} {many}") };
-    let (seen, tries) = (count(seen, "seen once", "times seen"), count(tries, "1 try", "tries"));
-    let facts = format!("{} · {seen} · {tries} · {tokens} tokens · {cost}", kind.label());
+    let seen = if seen == 1 { "seen once".to_owned() } else { format!("seen {seen} times") };
+    let tries = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+    let facts = format!("{} · {seen} · {tries} · {} tokens · {cost}", kind.label(), compact(tokens));
     view! {
         <div class="row between">
             <h2>{title}</h2>

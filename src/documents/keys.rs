@@ -79,7 +79,7 @@ fn Made(key: NewKey) -> impl IntoView {
         <section class="panel" role="status">
             <h2>{format!("{name} was made")}</h2>
             <p>"Copy it now: it is shown this once and stored as a digest only."</p>
-            <pre class="snippet"><code>{format!("{variable}={secret}")}</code></pre>
+            <pre class="snippet whole"><code>{format!("{variable}={secret}")}</code></pre>
         </section>
     }
     .into_any()

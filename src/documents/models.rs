@@ -81,7 +81,7 @@ fn Endpoints(endpoints: Vec<EndpointRow>, problem: Option<String>) -> impl IntoV
     let known: Vec<_> = KNOWN.into_iter().map(|url| view! { <option value=url></option> }).collect();
     view! {
         <Section name="Endpoints">
-            {problem.map(|problem| view! { <p class="notice" role="alert"><Icon name="alert" /><span>{problem}</span></p> })}
+            {problem.map(|problem| view! { <div class="notice" role="alert"><Icon name="alert" /><span>{problem}</span></div> })}
             <ul class="rows">{rows}</ul>
             <Form action=HERE hidden=vec![("set", "endpoint".to_owned())]>
                 <Field label="Name">
@@ -91,13 +91,13 @@ fn Endpoints(endpoints: Vec<EndpointRow>, problem: Option<String>) -> impl IntoV
                     <input class="input" name="url" required list="known" placeholder=KNOWN[0] />
                 </Field>
                 <datalist id="known">{known}</datalist>
-                <Field label="Key; leave it empty to keep the one that is set">
+                <Field label="Key">
                     <input class="input" type="password" name="key" autocomplete="new-password" />
                 </Field>
                 <button class="button">"Add or change"</button>
             </Form>
             <p>
-                "Keys are encrypted on disk and never shown again. Servers on this machine (Ollama, LM Studio, llama.cpp, vLLM) are found by themselves."
+                "An empty key keeps the one that is set. Keys are encrypted on disk and never shown again. Servers on this machine (Ollama, LM Studio, llama.cpp, vLLM) are found by themselves."
             </p>
         </Section>
     }

@@ -2,7 +2,7 @@
 
 use super::parts::{Field, Form, PostButton, Section};
 use crate::domain::{NetworkPolicy, ProjectId, Usage};
-use crate::ui::kit::money;
+use crate::ui::kit::{compact, money};
 use leptos::prelude::*;
 
 /// What the page shows.
@@ -40,7 +40,10 @@ fn Money(here: String, spent: Usage, budget: Option<u64>) -> impl IntoView {
     let Usage { input_tokens, output_tokens, cached_tokens, cost } = spent;
     let cost = cost.map_or_else(|| "no price known".to_owned(), money);
     let used = format!(
-        "Used so far: {cost}, {input_tokens} tokens sent ({cached_tokens} from caches), {output_tokens} received."
+        "Used so far: {cost}, {} tokens sent ({} from caches), {} received.",
+        compact(input_tokens),
+        compact(cached_tokens),
+        compact(output_tokens)
     );
     let budget = budget.map(|micro| format!("{:.2}", micro as f64 / 1e6));
     view! {
