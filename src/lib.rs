@@ -15,6 +15,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "ssr")]
 pub mod dashboard;
+#[cfg(feature = "ssr")]
+pub mod documents;
 pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod llm;

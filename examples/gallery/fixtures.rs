@@ -7,12 +7,10 @@ use sandcastle::domain::{
     SandboxPhase, TurnOutcome, build_tree,
 };
 use sandcastle::render::{highlight, language_of, markdown_to_html};
-use sandcastle::ui::{
-    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, Sample, SettingsPage,
-};
+use sandcastle::ui::{FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, Sample};
 
-/// Addresses of all pages.
-pub const NAMES: [&str; 21] = [
+/// Addresses of all live pages.
+pub const NAMES: [&str; 17] = [
     "home",
     "home-empty",
     "home-demo",
@@ -30,10 +28,6 @@ pub const NAMES: [&str; 21] = [
     "runs",
     "run",
     "run-failed",
-    "settings",
-    "settings-demo",
-    "login",
-    "not-found",
 ];
 
 /// A page by its name, its app served at `app`.
@@ -75,20 +69,6 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
         "runs" => dashboard::list(),
         "run" => dashboard::run(false),
         "run-failed" => dashboard::run(true),
-        _ => return None,
-    })
-}
-
-/// A document by its name.
-pub fn document(name: &str) -> Option<Document> {
-    Some(match name {
-        "settings" => settings(false),
-        "settings-demo" => settings(true),
-        "login" => Document::Login { next: "/".into() },
-        "not-found" => Document::Error {
-            error: ApiError::not_found("There is no project prj_01k9. It may have been deleted."),
-            status: 404,
-        },
         _ => return None,
     })
 }
@@ -283,30 +263,4 @@ pub fn files() -> Vec<FileNode> {
 /// A file of the story.
 pub fn source(path: &str) -> &'static str {
     FILES.into_iter().find(|(have, _)| *have == path).map_or("", |(_, text)| text)
-}
-
-fn settings(demo: bool) -> Document {
-    let check = |name: &str, ok: bool, detail: &str| Check { name: name.into(), ok, detail: detail.into() };
-    Document::Settings(Box::new(SettingsPage {
-        version: "0.1.0".into(),
-        model_endpoint: (!demo).then(|| "ai-gateway.vercel.sh".into()),
-        default_model: "anthropic/claude-sonnet-4.6".into(),
-        demo,
-        key_set: !demo,
-        checks: vec![
-            check("Namespaces", true, "user, pid, mount, network, ipc, uts"),
-            check("A sandbox", true, "created, ran a command and removed in 6 ms"),
-            check(
-                "Memory limit",
-                !demo,
-                if demo {
-                    "No writable cgroup. Run the server under systemd with Delegate=yes, or as root."
-                } else {
-                    "cgroup v2"
-                },
-            ),
-            check("Node", true, "22.14.0"),
-        ],
-        preview_domain: "localhost".into(),
-    }))
 }

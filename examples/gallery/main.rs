@@ -4,6 +4,7 @@
 
 mod backend;
 mod dashboard;
+mod documents;
 mod fixtures;
 mod script;
 
@@ -15,8 +16,9 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use backend::Fixture;
 use futures::{Stream, StreamExt, stream};
+use sandcastle::documents::document_html;
 use sandcastle::server_fns::Backend;
-use sandcastle::ui::{Assets, Layout, PageData, Pane, ShellOptions, Theme, document, shell};
+use sandcastle::ui::{Assets, Layout, PageData, Pane, ShellOptions, Theme, shell};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -50,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_state(gallery);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://127.0.0.1:{port}/");
-    for name in fixtures::NAMES {
+    for name in fixtures::NAMES.iter().chain(&documents::NAMES) {
         println!("http://127.0.0.1:{port}/{name}");
     }
     Ok(axum::serve(listener, router).await?)
@@ -77,8 +79,8 @@ async fn page(
 ) -> Response {
     let theme = Theme::from_cookie(query.get("theme").map(String::as_str).unwrap_or_default());
     let options = ShellOptions { nonce: "gallery", assets: &gallery.assets, theme, reload_script: None };
-    let html = match (fixtures::document(&name), fixtures::page(&name, &gallery.app)) {
-        (Some(read_only), _) => document(read_only, &options),
+    let html = match (documents::document(&name), fixtures::page(&name, &gallery.app)) {
+        (Some(page), _) => document_html(page, &options),
         (None, Some(page)) => shell(laid_out(page, &query), &options),
         (None, None) => return StatusCode::NOT_FOUND.into_response(),
     };

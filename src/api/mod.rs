@@ -6,6 +6,7 @@
 mod attachments;
 mod backend;
 mod dashboard;
+mod documents;
 mod error;
 mod form;
 mod guard;
@@ -16,7 +17,6 @@ mod network;
 mod observe;
 mod openapi;
 mod pages;
-mod plain;
 mod preview;
 mod projects;
 mod router;

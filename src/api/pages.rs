@@ -5,11 +5,12 @@ use super::AppState;
 use super::error::{Failure, Path, Query};
 use super::form::Filled;
 use super::guard::{self, cookie, local_path};
+use crate::documents::{Check, Document, SettingsPage, document_html};
 use crate::domain::{ApiError, Attached, Attachment, OutputWindow, ProjectId, ProjectState};
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
-use crate::ui::{Check, Document, Layout, PageData, ProjectPage, SettingsPage, ShellOptions, Theme, document, shell};
+use crate::ui::{Layout, PageData, ProjectPage, ShellOptions, Theme, shell};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, State};
@@ -75,7 +76,7 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
         checks: checks.collect(),
         preview_domain: config.server.preview_domain.clone(),
     };
-    read_only(&app, &headers, Document::Settings(Box::new(page)))
+    read_only(&app, &headers, Document::Settings(page))
 }
 
 /// `POST /new`: the home page's form without JavaScript.
@@ -185,9 +186,9 @@ pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData,
     }
 }
 
-/// Sends a page that is only read.
+/// Sends a document.
 pub(super) fn read_only(app: &AppState, headers: &HeaderMap, page: Document) -> Response {
-    draw(app, headers, |options| document(page, options))
+    draw(app, headers, |options| document_html(page, options))
 }
 
 /// Draws a page under a nonce of its own.

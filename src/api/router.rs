@@ -2,7 +2,7 @@
 
 use super::error::Failure;
 use super::{
-    AppState, attachments, dashboard, guard, history, metrics, models, network, observe, openapi, pages, plain,
+    AppState, attachments, dashboard, documents, guard, history, metrics, models, network, observe, openapi, pages,
     preview, projects, runs, runs_live, sandboxes, site, sse, trigger,
 };
 use crate::domain::ApiError;
@@ -66,23 +66,23 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
         ("/", get(pages::home)),
         ("/new", post(pages::new_project)),
-        ("/import", get(plain::import).post(plain::run_import)),
+        ("/import", get(documents::import).post(documents::run_import)),
         ("/p/{project}", get(pages::project)),
         ("/runs", get(dashboard::page)),
         ("/runs/bulk", post(dashboard::bulk)),
         ("/runs/{run}", get(dashboard::page)),
         ("/runs/{run}/cancel", post(dashboard::cancel)),
         ("/runs/{run}/replay", post(dashboard::replay)),
-        ("/p/{project}/changes/{message}", get(plain::changes)),
-        ("/p/{project}/back", post(plain::back)),
-        ("/p/{project}/fork", post(plain::fork)),
-        ("/p/{project}/edit/{message}", get(plain::edit)),
-        ("/p/{project}/resend", post(plain::resend)),
-        ("/p/{project}/faults", get(plain::faults).post(plain::again)),
-        ("/p/{project}/settings", get(plain::settings).post(plain::change_project)),
+        ("/p/{project}/changes/{message}", get(documents::changes)),
+        ("/p/{project}/back", post(documents::back)),
+        ("/p/{project}/fork", post(documents::fork)),
+        ("/p/{project}/edit/{message}", get(documents::edit)),
+        ("/p/{project}/resend", post(documents::resend)),
+        ("/p/{project}/faults", get(documents::faults).post(documents::again)),
+        ("/p/{project}/settings", get(documents::settings).post(documents::change_project)),
         ("/settings", get(pages::settings)),
-        ("/settings/keys", get(plain::keys).post(plain::change_keys)),
-        ("/settings/models", get(plain::models).post(plain::change_models)),
+        ("/settings/keys", get(documents::keys).post(documents::change_keys)),
+        ("/settings/models", get(documents::models).post(documents::change_models)),
         ("/theme", post(pages::choose_theme)),
         ("/login", get(pages::login).post(pages::sign_in)),
         ("/api/fn/{name}", post(server_fn)),

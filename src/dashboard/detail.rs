@@ -3,6 +3,7 @@
 use super::parts::{Copy, Mark, When, moment, queued, short, took};
 use super::query::ListQuery;
 use super::timeline::{Kind, Show, Span, Timeline};
+use crate::domain::html::escape_textarea;
 use crate::domain::{ApiError, RunDetail, RunId, SandboxId};
 use crate::store::Descendant;
 use crate::ui::kit::duration;
@@ -108,7 +109,7 @@ fn ReplayForm(id: RunId, payload: Value) -> impl IntoView {
         view! {
             <label>
                 <span>"Payload"</span>
-                <textarea class="input json" name="payload" rows=rows spellcheck="false">{text}</textarea>
+                <textarea class="input json" name="payload" rows=rows spellcheck="false">{escape_textarea(&text)}</textarea>
             </label>
         }
     });
@@ -293,4 +294,44 @@ fn Json(title: &'static str, what: &'static str, value: Value) -> impl IntoView 
 
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{RunStatus, RunSummary};
+
+    #[test]
+    fn a_payload_cannot_end_the_field_it_is_edited_in() {
+        let summary = RunSummary {
+            id: RunId::parse("run_1").unwrap(),
+            task: "probe".into(),
+            title: String::new(),
+            status: RunStatus::Completed,
+            project: None,
+            parent: None,
+            call: None,
+            attempt: 1,
+            max_attempts: 1,
+            created_at: 100,
+            started_at: Some(110),
+            finished_at: Some(400),
+            error: None,
+        };
+        let html = run_html(RunPage {
+            detail: RunDetail::bare(summary),
+            payload: Value::from("</textarea><form action=/theme>"),
+            descendants: Vec::new(),
+            project: None,
+            sandbox: None,
+            list: ListQuery::default(),
+            newer: None,
+            older: None,
+            show: String::new(),
+            notice: None,
+            now: 500,
+        });
+        assert_eq!(html.matches("</textarea>").count(), 1, "{html}");
+        assert!(!html.contains("<form action=/theme>"), "{html}");
+    }
 }

@@ -19,6 +19,11 @@ pub fn escape(text: &str) -> String {
     html.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
+/// Text as what a `<textarea>` holds. leptos writes that as it is, and browsers drop a line feed at its beginning.
+pub fn escape_textarea(text: &str) -> String {
+    format!("\n{}", escape(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +31,6 @@ mod tests {
     #[test]
     fn nothing_in_a_text_ends_what_it_stands_in() {
         assert_eq!(escape("<a b=\"c\" d='e'>&amp;"), "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt;&amp;amp;");
+        assert_eq!(escape_textarea("\n</textarea>"), "\n\n&lt;/textarea&gt;");
     }
 }

@@ -1,9 +1,9 @@
 //! The root of every live page; the same on both sides.
 
 use super::browser;
+use super::home::Home;
 use super::kit::{effect, provide_clock};
 use super::page::PageData;
-use super::pages::Home;
 use super::runs::RunsPage;
 use super::workbench::WorkbenchPage;
 use leptos::prelude::*;

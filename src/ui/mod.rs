@@ -1,16 +1,16 @@
 //! The interface: leptos components, the same on the server (HTML) and in the browser (hydrated).
 //!
-//! Owns every page, the client's store and its transport. It must not know axum, SQL or the sandbox: pages come as
+//! Owns every live page, the client's store and its transport. It must not know axum, SQL or the sandbox: pages come as
 //! [`PageData`], changes as `domain::Event`s over one SSE stream, actions go through `server_fns`.
 
 mod app;
 pub mod browser;
 mod chat;
 mod code;
+mod home;
 pub(crate) mod kit;
 mod logs;
 mod page;
-mod pages;
 mod preview;
 pub(crate) mod run_words;
 mod runs;
@@ -22,7 +22,5 @@ mod transport;
 mod workbench;
 
 pub use kit::money;
-pub use page::{
-    Check, Document, FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, SettingsPage, Theme,
-};
+pub use page::{FileBody, FileView, Layout, ModelOption, PageData, Pane, ProjectPage, Sample, Theme};
 pub use shell::{Assets, ShellOptions, document, shell};

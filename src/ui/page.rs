@@ -4,7 +4,7 @@
 //! data came from, and holds nothing that only one side knows (clock, locale, window size).
 
 use crate::domain::FromJson;
-use crate::domain::{ApiError, FileNode, OutputWindow, ProjectState, ProjectSummary};
+use crate::domain::{FileNode, OutputWindow, ProjectState, ProjectSummary};
 use serde::{Deserialize, Serialize};
 
 /// One page with all it shows at first.
@@ -44,48 +44,6 @@ impl PageData {
             Self::Home { .. } => return "Sandcastle".to_owned(),
             Self::Project(page) => page.state.name.clone(),
             Self::Runs { title, .. } => title.clone(),
-        };
-        format!("{name} · Sandcastle")
-    }
-}
-
-/// A page that is only read: the server draws it, and the browser loads no WebAssembly for it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Document {
-    /// `/settings`: what this server is set to.
-    Settings(Box<SettingsPage>),
-    /// `/login`: asks for the access token.
-    Login {
-        /// The local path to go to afterwards, for instance `/p/prj_1`.
-        next: String,
-    },
-    /// Any failure a person can meet, 404 included.
-    Error {
-        /// What happened and what to do.
-        error: ApiError,
-        /// The HTTP status it was answered with.
-        status: u16,
-    },
-    /// A page of forms and facts that its route writes.
-    Plain {
-        /// Its heading.
-        title: String,
-        /// Where the arrow leads: address and words.
-        back: (String, String),
-        /// What stands below, as safe HTML.
-        html: String,
-    },
-}
-
-impl Document {
-    /// The document's title.
-    pub fn title(&self) -> String {
-        let name = match self {
-            Self::Settings(_) => "Settings",
-            Self::Login { .. } => "Sign in",
-            Self::Error { status: 404, .. } => "Not found",
-            Self::Error { .. } => "Something went wrong",
-            Self::Plain { title, .. } => title,
         };
         format!("{name} · Sandcastle")
     }
@@ -164,36 +122,6 @@ pub enum FileBody {
     Binary,
     /// There is no such file any more.
     Missing,
-}
-
-/// What `/settings` shows: facts, no secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingsPage {
-    /// Version of this server.
-    pub version: String,
-    /// Host of the model endpoint, for instance `ai-gateway.vercel.sh`; none while the demo answers.
-    pub model_endpoint: Option<String>,
-    /// The model used unless a message names one.
-    pub default_model: String,
-    /// Whether the recorded demo answers.
-    pub demo: bool,
-    /// Whether a key for the model endpoint is set (it is never shown).
-    pub key_set: bool,
-    /// What `sandcastle doctor` found.
-    pub checks: Vec<Check>,
-    /// Domain under which previews live.
-    pub preview_domain: String,
-}
-
-/// One line of the doctor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at.
-    pub name: String,
-    /// Whether it is as it should be.
-    pub ok: bool,
-    /// What was found and, if not ok, how to fix it.
-    pub detail: String,
 }
 
 /// The four panes of the work side.

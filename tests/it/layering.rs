@@ -41,7 +41,7 @@ fn nothing_below_the_edges_knows_leptos_or_axum() {
 
 #[test]
 fn each_folder_uses_only_those_below_it() {
-    let above: [(&str, &[&str]); 12] = [
+    let above: [(&str, &[&str]); 13] = [
         (
             "domain",
             &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "tokio", "sqlx"],
@@ -56,11 +56,26 @@ fn each_folder_uses_only_those_below_it() {
         ("agent", &["crate::sandbox::Service"]),
         ("otlp", &["crate::sandbox", "crate::agent", "crate::tools", "crate::llm", "crate::ui", "crate::dashboard"]),
         ("dashboard", &["axum", "crate::sandbox", "crate::agent", "crate::tools", "crate::llm", "sqlx", "tokio"]),
+        (
+            "documents",
+            &[
+                "axum",
+                "crate::store",
+                "crate::sandbox::Service",
+                "crate::workflow",
+                "crate::agent",
+                "crate::tools",
+                "crate::llm::openai",
+                "crate::llm::demo",
+                "sqlx",
+                "tokio",
+            ],
+        ),
         ("ui", &["crate::store", "crate::sandbox", "crate::workflow", "crate::agent", "crate::llm", "crate::services"]),
     ];
-    let edges = ["crate::api", "crate::server_fns", "crate::boot", "crate::cli", "crate::services"];
+    let edges = ["crate::api", "crate::documents", "crate::server_fns", "crate::boot", "crate::cli", "crate::services"];
     for (folder, words) in above {
-        let allowed_edges = if folder == "ui" { &edges[..1] } else { &edges[..] };
+        let allowed_edges = if folder == "ui" { &edges[..2] } else { &edges[..] };
         let found = mentions(folder, &[words, allowed_edges].concat());
         assert!(found.is_empty(), "{folder} reaches up:\n{}", found.join("\n"));
     }

@@ -10,7 +10,7 @@ pub use ansi::line_html;
 pub use dialog::Confirm;
 pub use format::{bytes, compact, duration, money};
 pub use live::{effect, memo, on};
-pub use theme::{ThemeButton, ThemeForm};
+pub use theme::ThemeButton;
 
 use crate::domain::ApiError;
 use crate::ui::browser;

@@ -29,22 +29,3 @@ pub fn ThemeButton() -> impl IntoView {
     }
     .into_any()
 }
-
-/// The same for documents, which run no code in the browser: a form that the server answers with the cookie.
-#[component]
-pub fn ThemeForm(
-    /// The theme now.
-    theme: Theme,
-    /// Path of the page it is on.
-    path: String,
-) -> impl IntoView {
-    view! {
-        <form class="theme-form" method="post" action="/theme">
-            <input type="hidden" name="next" value=path />
-            <button class="icon-button" name="theme" value=theme.next().slug() aria-label=theme.label() title=theme.label()>
-                <Icon name=theme.icon() />
-            </button>
-        </form>
-    }
-    .into_any()
-}

@@ -1,8 +1,9 @@
 //! Editing an earlier message and sending it again.
 
-use super::{Plain, answer, bench, done, escape, fields};
+use super::{answer, bench, done, fields};
 use crate::api::AppState;
 use crate::api::error::{Failure, Path};
+use crate::documents::{Document, EditPage};
 use crate::domain::{ApiError, MessageId, ProjectId, Role};
 use axum::Form;
 use axum::extract::State;
@@ -22,20 +23,10 @@ pub async fn edit(
         let state = app.services.store.events().state(&project).await?;
         let found = state.message(&message).filter(|m| m.role == Role::User);
         let found = found.ok_or_else(|| ApiError::not_found("There is no such message of yours."))?;
-        let files = match found.attachments.len() {
-            0 => "",
-            _ => " Its files go with it again.",
-        };
-        let body = format!(
-            "<p class=\"muted\">The conversation and the files go back to the moment before this message; then it is sent \
-             as it stands here.{files}</p><form class=\"plain-form\" method=\"post\" action=\"/p/{project}/resend\"><input \
-             type=\"hidden\" name=\"message\" value=\"{message}\"><label>Message<textarea name=\"text\" rows=\"8\" \
-             class=\"input\" required>{}</textarea></label><button class=\"button primary\">Go back and send</button></form>",
-            escape(&found.text())
-        );
-        Ok(Plain { title: "Send again", back: (bench(&project), "Back to the project"), body })
+        let (text, files) = (found.text(), !found.attachments.is_empty());
+        Ok(Document::Edit(EditPage { project, message, text, files }))
     };
-    let page: Result<Plain<'_>, Failure> = page.await;
+    let page = page.await;
     answer(&app, &headers, page)
 }
 

@@ -1,7 +1,7 @@
-//! Pages without scripts: what a person rarely needs costs the other pages nothing.
+//! Handlers of the documents: each gathers what a page shows, or does what one of its forms asks for.
 //!
-//! Plain HTML from the server with links and forms, in the same style. A form's origin is checked by the guard like
-//! every other request that changes something.
+//! How the pages look is `crate::documents`. A form's origin is checked by the guard like every other request that
+//! changes something.
 
 mod changes;
 mod faults;
@@ -21,30 +21,17 @@ pub use project::{change as change_project, settings};
 
 use super::AppState;
 use super::error::Failure;
-use crate::domain::html::escape;
+use crate::documents::Document;
 use crate::domain::{ApiError, ProjectId};
-use crate::ui::Document;
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
-/// A page under way.
-struct Plain<'a> {
-    title: &'a str,
-    /// Where the arrow leads: address and words.
-    back: (String, &'a str),
-    /// HTML, safe.
-    body: String,
-}
-
-/// A page, or the failure in its place.
-fn answer(app: &AppState, headers: &HeaderMap, page: Result<Plain<'_>, Failure>) -> Response {
+/// A document, or the failure in its place.
+fn answer(app: &AppState, headers: &HeaderMap, page: Result<Document, Failure>) -> Response {
     match page {
-        Ok(Plain { title, back: (to, words), body }) => {
-            let page = Document::Plain { title: title.to_owned(), back: (to, words.to_owned()), html: body };
-            super::pages::read_only(app, headers, page)
-        }
+        Ok(page) => super::pages::read_only(app, headers, page),
         Err(error) => super::pages::failure(app, headers, error),
     }
 }

@@ -1,0 +1,101 @@
+//! A project's settings: budget, auto-fix, secrets, network rules.
+
+use super::{answer, done, fields};
+use crate::api::AppState;
+use crate::api::error::{Failure, Path};
+use crate::documents::{Document, ProjectSettings};
+use crate::domain::{ApiError, EventBody, ProjectId, Usage};
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+
+/// `GET /p/{project}/settings`
+pub async fn settings(
+    State(app): State<AppState>,
+    path: Result<Path<ProjectId>, Failure>,
+    headers: HeaderMap,
+) -> Response {
+    let page = async {
+        let Path(project) = path?;
+        let state = app.services.store.events().state(&project).await?;
+        let secrets = app.services.store.secrets().of(&project).await?;
+        Ok(Document::Project(ProjectSettings {
+            project,
+            spent: state.spent,
+            budget: state.budget,
+            auto_fix: state.auto_fix,
+            secrets: secrets.into_keys().collect(),
+            policy: state.network.policy.clone(),
+        }))
+    };
+    let page = page.await;
+    answer(&app, &headers, page)
+}
+
+/// The forms.
+#[derive(Deserialize)]
+pub struct Change {
+    set: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    value: String,
+}
+
+/// `POST /p/{project}/settings`
+pub async fn change(
+    State(app): State<AppState>,
+    path: Result<Path<ProjectId>, Failure>,
+    headers: HeaderMap,
+    form: Result<Form<Change>, FormRejection>,
+) -> Response {
+    let result = async {
+        let (Path(project), Change { set, name, value }) = (path?, fields(form)?);
+        let services = &app.services;
+        let events = services.store.events();
+        match set.as_str() {
+            "budget" => services.set_budget(&project, dollars(&value)?).await?,
+            "auto_fix" => {
+                events.append(&project, vec![EventBody::AutoFixSet { on: value == "on" }]).await?;
+            }
+            "secret" => services.set_secret(&project, &name, &value).await?,
+            "rule_on" | "rule_off" => {
+                let policy = services.sandbox.network(&project).await?.policy;
+                let rule = value.trim();
+                let policy = if set == "rule_on" { policy.allowing(rule) } else { policy.without(rule) };
+                services.sandbox.set_network_policy(&project, policy).await?;
+                return Ok(format!("/p/{project}/settings#network"));
+            }
+            "forget" => services.store.secrets().remove(&project, &name).await?,
+            _ => return Err(ApiError::invalid("There is no such setting.").into()),
+        }
+        Ok(format!("/p/{project}/settings"))
+    };
+    let result = result.await;
+    done(&app, &headers, result)
+}
+
+/// An amount as a person types it; empty for none.
+fn dollars(text: &str) -> Result<Option<u64>, ApiError> {
+    let text = text.trim().trim_start_matches('$').replace(',', ".");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let amount = text.parse::<f64>().ok().and_then(Usage::micro_usd);
+    amount.map(Some).ok_or_else(|| ApiError::invalid("The budget must be an amount such as 2.50."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_as_people_type_them() {
+        assert_eq!(dollars(" $2,50 ").unwrap(), Some(2_500_000));
+        assert_eq!(dollars("").unwrap(), None);
+        assert!(dollars("-1").is_err() && dollars("much").is_err() && dollars("inf").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! `/p/{project}/settings`: budget, auto-fix, secrets, network rules.
+
+use super::parts::{Field, Form, PostButton, Section};
+use crate::domain::{NetworkPolicy, ProjectId, Usage};
+use crate::ui::kit::{compact, money};
+use leptos::prelude::*;
+
+/// What the page shows.
+pub struct ProjectSettings {
+    /// The project.
+    pub project: ProjectId,
+    /// What it has used.
+    pub spent: Usage,
+    /// What it may cost, in millionths of a US dollar.
+    pub budget: Option<u64>,
+    /// Whether errors of the app are sent to the agent.
+    pub auto_fix: bool,
+    /// Names of its secrets.
+    pub secrets: Vec<String>,
+    /// What its sandbox may reach.
+    pub policy: NetworkPolicy,
+}
+
+#[component]
+pub(super) fn Project(page: ProjectSettings) -> impl IntoView {
+    let ProjectSettings { project, spent, budget, auto_fix, secrets, policy } = page;
+    let here = format!("/p/{project}/settings");
+    let faults = format!("/p/{project}/faults");
+    view! {
+        <Money here=here.clone() spent budget />
+        <AutoFix here=here.clone() faults on=auto_fix />
+        <Secrets here=here.clone() names=secrets />
+        <Network here policy />
+    }
+    .into_any()
+}
+
+#[component]
+fn Money(here: String, spent: Usage, budget: Option<u64>) -> impl IntoView {
+    let Usage { input_tokens, output_tokens, cached_tokens, cost } = spent;
+    let cost = cost.map_or_else(|| "no price known".to_owned(), money);
+    let used = format!(
+        "Used so far: {cost}, {} tokens sent ({} from caches), {} received.",
+        compact(input_tokens),
+        compact(cached_tokens),
+        compact(output_tokens)
+    );
+    let budget = budget.map(|micro| format!("{:.2}", micro as f64 / 1e6));
+    view! {
+        <Section name="Money">
+            <p>{used}</p>
+            <Form action=here hidden=vec![("set", "budget".to_owned())]>
+                <Field label="Budget in US dollars; empty for none. The agent stops when it is used up.">
+                    <input class="input" name="value" inputmode="decimal" value=budget />
+                </Field>
+                <button class="button">"Save"</button>
+            </Form>
+        </Section>
+    }
+    .into_any()
+}
+
+#[component]
+fn AutoFix(here: String, faults: String, on: bool) -> impl IntoView {
+    let (now, other) = if on { ("on", "off") } else { ("off", "on") };
+    view! {
+        <Section name="Auto-fix">
+            <p>
+                {format!("Errors of the running app are sent to the agent by themselves. It is {now}. ")}
+                <a href=faults>"Errors so far"</a>
+            </p>
+            <Form action=here hidden=vec![("set", "auto_fix".to_owned()), ("value", other.to_owned())]>
+                <button class="button">{format!("Switch it {other}")}</button>
+            </Form>
+        </Section>
+    }
+    .into_any()
+}
+
+#[component]
+fn Secrets(here: String, names: Vec<String>) -> impl IntoView {
+    let rows = names.into_iter().map(|name| {
+        let (label, hidden) = (format!("Remove {name}"), vec![("set", "forget".to_owned()), ("name", name.clone())]);
+        view! {
+            <li>
+                <div><code>{name}</code></div>
+                <PostButton action=here.clone() hidden label>"Remove"</PostButton>
+            </li>
+        }
+    });
+    let rows: Vec<_> = rows.collect();
+    view! {
+        <Section name="Secrets">
+            <p>
+                "Commands in the sandbox find them as environment variables. They are encrypted on disk, never shown again, and never told to a model. Restart the app after a change."
+            </p>
+            <ul class="rows">{rows}</ul>
+            <Form action=here hidden=vec![("set", "secret".to_owned())]>
+                <Field label="Name">
+                    <input class="input" name="name" required autocomplete="off" spellcheck="false" placeholder="API_TOKEN" />
+                </Field>
+                <Field label="Value">
+                    <input class="input" type="password" name="value" required autocomplete="new-password" />
+                </Field>
+                <button class="button">"Add or replace"</button>
+            </Form>
+        </Section>
+    }
+    .into_any()
+}
+
+/// What the sandbox may reach, with each rule's own button.
+#[component]
+fn Network(here: String, policy: NetworkPolicy) -> impl IntoView {
+    let allowed = policy.allow.into_iter().map(|rule| ("Allowed ", rule));
+    let denied = policy.deny.into_iter().map(|rule| ("Denied ", rule));
+    let rows = allowed.chain(denied).map(|(kind, rule)| {
+        let (label, hidden) = (format!("Remove {rule}"), vec![("set", "rule_off".to_owned()), ("value", rule.clone())]);
+        view! {
+            <li>
+                <div><span>{kind}<code>{rule}</code></span></div>
+                <PostButton action=here.clone() hidden label>"Remove"</PostButton>
+            </li>
+        }
+    });
+    let rows: Vec<_> = rows.collect();
+    view! {
+        <Section name="Network" id="network">
+            <p>
+                "Rules about what the sandbox may reach; those that allow win. The mode for everything else is chosen under Logs, Network."
+            </p>
+            <ul class="rows">{rows}</ul>
+            <Form action=here hidden=vec![("set", "rule_on".to_owned())]>
+                <Field label="A name, address or network, with a port unless it is 80 or 443">
+                    <input class="input" name="value" required autocomplete="off" spellcheck="false" placeholder="db.example.com:5432" />
+                </Field>
+                <button class="button">"Allow"</button>
+            </Form>
+        </Section>
+    }
+    .into_any()
+}
