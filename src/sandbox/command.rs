@@ -3,7 +3,7 @@
 use super::SandboxError;
 use super::entry::{Entry, Live};
 use super::output::{self, LogFrom, LogWriter};
-use super::provider::ProcessConfig;
+use super::provider::{Process, ProcessConfig};
 use super::resume::Resumable;
 use super::service::{Inner, Service};
 use super::supervisor::Supervisor;
@@ -146,21 +146,41 @@ impl Inner {
         live: &Live,
         spec: CommandSpec,
     ) -> Result<CommandId, SandboxError> {
+        let process = self.spawn(entry, live, &spec, false).await?;
+        self.own(entry, live, spec, process).await
+    }
+
+    /// Starts a command's process; nobody owns it yet.
+    pub(super) async fn spawn(
+        &self,
+        entry: &Entry,
+        live: &Live,
+        spec: &CommandSpec,
+        stdin: bool,
+    ) -> Result<Process, SandboxError> {
         // A project whose secrets cannot be read runs nothing: an app without its settings misleads.
         let secrets = self.store.secrets().of(&entry.project).await.map_err(super::service::from_store)?;
+        let config = ProcessConfig {
+            cmd: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), spec.line.clone()],
+            envs: process_env(spec, &secrets),
+            cwd: spec.cwd.clone(),
+            stdin,
+            terminal: None,
+        };
+        live.instance.spawn(config).await
+    }
+
+    /// Records a command and supervises its process.
+    pub(super) async fn own(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        live: &Live,
+        spec: CommandSpec,
+        process: Process,
+    ) -> Result<CommandId, SandboxError> {
         let id = new_command_id();
         let log = LogWriter::new(entry.log_dir(&id));
-        let process = live
-            .instance
-            .spawn(ProcessConfig {
-                cmd: "/bin/sh".to_owned(),
-                args: vec!["-c".to_owned(), spec.line.clone()],
-                envs: process_env(&spec, &secrets),
-                cwd: spec.cwd.clone(),
-                stdin: false,
-                terminal: None,
-            })
-            .await?;
         let command = Arc::new(Command {
             id: id.clone(),
             background: spec.background,
@@ -211,7 +231,7 @@ impl Inner {
     }
 }
 
-fn checked(mut spec: CommandSpec) -> Result<CommandSpec, SandboxError> {
+pub(super) fn checked(mut spec: CommandSpec) -> Result<CommandSpec, SandboxError> {
     let invalid = |message: &str| Err(SandboxError::Invalid(message.to_owned()));
     if spec.line.trim().is_empty() {
         return invalid("the command is empty");

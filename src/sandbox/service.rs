@@ -1,8 +1,8 @@
 //! The service: the one way to a project's sandbox.
 //!
 //! Owns the entries of all projects and every task started for them. The parts are in files of their own: `life`
-//! (up, down, deletion), `command` and `supervisor` (commands), `watcher` (ports, idleness, files), `files`, `probe`
-//! and `archive`.
+//! (up, down, deletion), `command`, `piped` and `supervisor` (commands), `watcher` (ports, idleness, files), `files`,
+//! `probe` and `archive`.
 
 use super::activity::Tracked;
 use super::entry::{Entry, lock};

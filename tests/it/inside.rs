@@ -5,10 +5,10 @@ use crate::support::{TestApp, answer};
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use sandcastle::config::SandboxConfig;
-use sandcastle::domain::{ApiError, AttachmentId, ProjectId, image_type};
+use sandcastle::domain::{ApiError, AttachmentId, CommandView, EventBody, ProjectId, image_type};
 use sandcastle::sandbox::egress::{Egress, Resolver, UpstreamProxy};
 use sandcastle::sandbox::local::LocalProvider;
-use sandcastle::sandbox::{CommandSpec, PreviewAddress, Service};
+use sandcastle::sandbox::{CommandSpec, LogFrom, PreviewAddress, Service};
 use sandcastle::store::Store;
 use sandcastle::workflow::{RunRequest, Workflow, WorkflowOptions, tasks};
 use serde_json::{Value, json};
@@ -105,6 +105,10 @@ impl Inside {
     }
 
     async fn run_with(&self, task: &str, payload: Value) -> Result<Value, ApiError> {
+        self.run_until(task, payload, &CancellationToken::new()).await
+    }
+
+    async fn run_until(&self, task: &str, payload: Value, cancel: &CancellationToken) -> Result<Value, ApiError> {
         let request = RunRequest {
             task: task.to_owned(),
             title: task.to_owned(),
@@ -112,7 +116,27 @@ impl Inside {
             project: Some(self.project.clone()),
             ..RunRequest::default()
         };
-        self.workflow.call(request, &CancellationToken::new()).await
+        self.workflow.call(request, cancel).await
+    }
+
+    /// Starts what serves the app.
+    async fn serve(&self, files: &[(&str, &str)], line: &str) {
+        let put =
+            files.iter().map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec(), false)).collect();
+        self.service.put_files(&self.project, put).await.unwrap();
+        let serve = CommandSpec { line: line.to_owned(), background: true, ..CommandSpec::default() };
+        self.service.start_command(&self.project, serve).await.unwrap();
+    }
+
+    async fn check(&self) -> Vec<Value> {
+        let checked = self.run_with("selfCheck", json!({"project": self.project, "port": 3000})).await.unwrap();
+        checked["checks"].as_array().unwrap().clone()
+    }
+
+    /// The browser that looks or looked.
+    async fn browser(&self) -> Option<CommandView> {
+        let state = self.store.events().state(&self.project).await.unwrap();
+        state.commands.iter().find(|command| command.line.contains("in a browser")).cloned()
     }
 
     async fn end(self) {
@@ -187,14 +211,8 @@ fn has_browser() -> bool {
 async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_picture() {
     let inside = Inside::new().await;
     let page = "<!doctype html><body><h1>Shop</h1><script>console.log('all quiet'); brokenFunction()</script></body>";
-    let put = vec![
-        ("index.html".to_owned(), page.as_bytes().to_vec(), false),
-        ("server.py".to_owned(), b"def broken(:\n    pass\n".to_vec(), false),
-    ];
-    inside.service.put_files(&inside.project, put).await.unwrap();
-    let line = "python3 -m http.server 3000".to_owned();
-    let serve = CommandSpec { line, background: true, ..CommandSpec::default() };
-    inside.service.start_command(&inside.project, serve).await.unwrap();
+    let files = [("index.html", page), ("server.py", "def broken(:\n    pass\n")];
+    inside.serve(&files, "python3 -m http.server 3000").await;
     let still = CommandSpec { line: "true".to_owned(), ..CommandSpec::default() };
     let command = inside.service.start_command(&inside.project, still).await.unwrap();
     inside.service.wait_command(&inside.project, &command, &CancellationToken::new()).await.unwrap();
@@ -204,8 +222,7 @@ async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_pi
     while files_rev().await < 2 {
         events.changed().await.unwrap();
     }
-    let checked = inside.run_with("selfCheck", json!({"project": inside.project, "port": 3000})).await.unwrap();
-    let checks = checked["checks"].as_array().unwrap();
+    let checks = inside.check().await;
     let named = |name: &str| checks.iter().find(|check| check["name"] == name);
     assert_eq!(named("The app answers").unwrap()["ok"], true);
     let builds = named("It builds").unwrap();
@@ -228,6 +245,76 @@ async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_pi
     }
     // A look changes nothing, or errors seen before it would count as those of other files.
     assert_eq!(files_rev().await, 2);
+    inside.end().await;
+}
+
+/// An app whose page keeps a stream of events open, as those with hot reload do.
+const LIVE_APP: &str = r#"
+import http.server, time
+PAGE = b"""<!doctype html><body><h1>Live</h1><script>
+new EventSource('/events');
+addEventListener('load', () => setTimeout(() => lateFunction(), 300));
+</script></body>"""
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        stream = self.path == '/events'
+        self.send_response(200)
+        self.send_header('Content-Type', 'text/event-stream' if stream else 'text/html')
+        self.end_headers()
+        while stream:
+            self.wfile.write(b'data: tick\n\n')
+            time.sleep(0.1)
+        self.wfile.write(PAGE)
+http.server.ThreadingHTTPServer(('127.0.0.1', 3000), Handler).serve_forever()
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_an_open_stream_of_events_is_looked_at_and_its_late_error_found() {
+    let inside = Inside::new().await;
+    inside.serve(&[("live.py", LIVE_APP)], "python3 live.py").await;
+    let checks = inside.check().await;
+    let Some(seen) = checks.iter().find(|check| check["name"] == "A browser runs it") else {
+        assert!(!has_browser(), "{checks:?}");
+        return inside.end().await;
+    };
+    assert!(seen["ok"] == false && seen["detail"].as_str().unwrap().contains("lateFunction is not defined"), "{seen}");
+    assert!(seen["image"].is_string(), "{seen}");
+    // The browser opens no port, and what is said through its pipes is in no log.
+    for event in inside.store.events().after(&inside.project, 0, 1000).await.unwrap() {
+        assert!(!matches!(event.body, EventBody::PortOpened { port, .. } if port != 3000), "{event:?}");
+    }
+    let browser = inside.browser().await.unwrap();
+    let log = inside.service.read_log(&inside.project, &browser.id, LogFrom::Offset(0), 1 << 20).await.unwrap();
+    assert!(log.text.lines().all(|line| line.contains("CONSOLE")), "{}", log.text);
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_cancelled_ends_its_browser() {
+    let inside = Inside::new().await;
+    let page = "<!doctype html><body><h1>Busy</h1><script>while (true) {}</script></body>";
+    inside.serve(&[("index.html", page)], "python3 -m http.server 3000").await;
+    if !has_browser() {
+        return inside.end().await;
+    }
+    let cancel = CancellationToken::new();
+    let input = json!({"project": inside.project, "port": 3000});
+    let cancelling = async {
+        let mut events = inside.store.events().watch(&inside.project).await.unwrap();
+        while inside.browser().await.is_none() {
+            events.changed().await.unwrap();
+        }
+        cancel.cancel();
+    };
+    let (checked, ()) = tokio::join!(inside.run_until("selfCheck", input, &cancel), cancelling);
+    assert!(checked.is_err(), "{checked:?}");
+    let mut events = inside.store.events().watch(&inside.project).await.unwrap();
+    while inside.browser().await.unwrap().exit.is_none() {
+        events.changed().await.unwrap();
+    }
+    // Or it went by itself, once nobody held its pipes; but it was not left to its time limit.
+    let exit = inside.browser().await.unwrap().exit.unwrap();
+    assert!(exit.reason.as_deref().is_none_or(|why| why == "stopped"), "{exit:?}");
     inside.end().await;
 }
 

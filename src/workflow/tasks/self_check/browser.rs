@@ -2,27 +2,32 @@
 //!
 //! It runs under the sandbox's walls, limits and rules for going out like any command, and reads the app from inside, so
 //! what the app's scripts do stays in there. Its own sandbox is off: it needs namespaces that ours does not give, and
-//! the walls around it are ours already.
+//! the walls around it are ours already. It is led over its stdin and stdout and opens no port, so nobody meets it among
+//! the app's.
 
+use super::look::Look;
+use super::messages::Messages;
 use super::{SelfCheck, check, cut};
-use crate::domain::{Checked, ProjectId};
-use crate::sandbox::{CommandSpec, LogFrom, SandboxError};
+use crate::domain::{Checked, CommandExit, CommandId, ProjectId};
+use crate::sandbox::{CommandSpec, Piped, SandboxError};
 use crate::workflow::TaskContext;
+use bytes::Bytes;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-/// Loading and drawing may take so long.
-const LOOK: Duration = Duration::from_secs(45);
-/// Where the picture lies: a folder that no checkpoint and no archive has.
-const PICTURE: &str = ".cache/sandcastle/look.png";
+/// Starting, loading and drawing may take so long.
+const LOOK: Duration = Duration::from_secs(30);
+/// Then the browser has so long to end by itself, and takes its profile away.
+const CLOSE: Duration = Duration::from_secs(5);
+/// The command's limit, for when nobody is there to end it.
+const LIMIT: Duration = Duration::from_secs(45);
 /// Bytes of a picture that is kept.
-const PICTURE_MAX: u64 = 4 << 20;
-/// Errors that are told.
-const ERRORS: usize = 5;
+const PICTURE_MAX: usize = 4 << 20;
 /// What the shell answers when there is no browser.
 const NO_BROWSER: i32 = 127;
 
-/// Loads the page, lets it be for some seconds of its own time, and takes a picture. A page with a stream of events
-/// never comes to the end of those seconds, so the second look is at the page as it has just been loaded. The programs themselves are tried first: what
+/// Of what the browser itself says, only the page's console is logged. The programs themselves are tried first: what
 /// distributions put on the path are scripts that read the host's `/etc`, which is not inside.
 const SCRIPT: &str = r#"# Looks at the app in a browser without a screen.
 for name in /usr/lib/chromium/chromium /usr/lib64/chromium-browser/chromium-browser \
@@ -31,20 +36,21 @@ for name in /usr/lib/chromium/chromium /usr/lib64/chromium-browser/chromium-brow
   browser=$(command -v "$name") && break
 done
 [ -n "$browser" ] || exit 127
-mkdir -p .cache/sandcastle && rm -f "$PICTURE"
 profile=$(mktemp -d)
-look() {
-  seconds=$1 && shift
-  timeout "$seconds" "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
-    --hide-scrollbars --disable-extensions --disable-background-networking --disable-component-update --disable-sync \
-    --no-pings --disable-domain-reliability --disable-features=OptimizationHints,MediaRouter,Translate \
-    --user-data-dir="$profile" --window-size=1280,800 --enable-logging=stderr --v=0 --screenshot="$PICTURE" "$@" \
-    "$PAGE" 2>&1 | grep CONSOLE
+exec 5>&1
+"$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+  --hide-scrollbars --disable-extensions --disable-background-networking --disable-component-update --disable-sync \
+  --no-pings --disable-domain-reliability --disable-features=OptimizationHints,MediaRouter,Translate \
+  --user-data-dir="$profile" --window-size=1280,800 --enable-logging=stderr --v=0 --remote-debugging-pipe \
+  about:blank 3<&0 4>&5 5>&- 2>&1 >/dev/null | grep CONSOLE >&2
+rm -rf "$profile""#;
+
+/// What was seen of a page.
+#[derive(Debug, Default)]
+struct Seen {
+    errors: Vec<String>,
+    picture: Option<Vec<u8>>,
 }
-look 6 --virtual-time-budget=5000
-[ -s "$PICTURE" ] || look 30
-rm -rf "$profile"
-[ -s "$PICTURE" ]"#;
 
 impl SelfCheck {
     /// What a browser sees of the app: a picture and the errors of its scripts.
@@ -54,61 +60,111 @@ impl SelfCheck {
         project: &ProjectId,
         port: u16,
     ) -> Result<Checked, SandboxError> {
-        let name = "A browser runs it";
-        let skipped = |why: String| Checked { skipped: true, ..check("Not looked at in a browser", true, why) };
         let spec = CommandSpec {
             line: SCRIPT.to_owned(),
-            env: [("PICTURE".to_owned(), PICTURE.to_owned()), ("PAGE".to_owned(), format!("http://localhost:{port}/"))]
-                .into(),
-            timeout: Some(LOOK),
+            timeout: Some(LIMIT),
             run: Some(ctx.run.clone()),
             ..CommandSpec::default()
         };
-        let command = self.service.start_command(project, spec).await?;
-        let exit = self.service.wait_command(project, &command, &ctx.cancel).await?;
+        let Piped { command, stdin, stdout } = self.service.start_piped(project, spec).await?;
+        let seen = tokio::select! {
+            seen = watch(stdin, stdout, format!("http://localhost:{port}/")) => seen,
+            () = ctx.cancel.cancelled() => Err("stopped".to_owned()),
+        };
+        let exit = self.close(ctx, project, &command).await?;
+        let skipped = |why: String| Checked { skipped: true, ..check("Not looked at in a browser", true, why) };
         if exit.code == Some(NO_BROWSER) {
             return Ok(skipped("there is no Chromium on this machine".to_owned()));
         }
-        let log = self.service.read_log(project, &command, LogFrom::Tail(64 * 1024), 64 * 1024).await?;
-        if !exit.success() {
+        let Seen { errors, picture } = match seen {
+            Ok(seen) => seen,
             // The browser's own trouble is not the app's.
-            return Ok(skipped(format!("the browser drew nothing ({})", exit.describe())));
-        }
-        let errors = uncaught(&log.text);
-        let detail = if errors.is_empty() { "no error from its scripts".to_owned() } else { errors.join("\n") };
-        let image = match self.service.read_bytes(project, PICTURE, PICTURE_MAX).await {
-            Ok(picture) => self.attachments.put(picture.to_vec()).await.ok(),
-            Err(_) => None,
+            Err(why) => return Ok(skipped(format!("the browser showed nothing: {why} ({})", exit.describe()))),
         };
-        Ok(Checked { image, ..check(name, errors.is_empty(), cut(&detail)) })
+        let detail = if errors.is_empty() { "no error from its scripts".to_owned() } else { errors.join("\n") };
+        let image = match picture.filter(|picture| picture.len() <= PICTURE_MAX) {
+            Some(picture) => self.attachments.put(picture).await.ok(),
+            None => None,
+        };
+        Ok(Checked { image, ..check("A browser runs it", errors.is_empty(), cut(&detail)) })
+    }
+
+    /// Waits for the end of a browser whose stdin has ended. Whoever cancels does not wait for that.
+    async fn close(
+        &self,
+        ctx: &TaskContext,
+        project: &ProjectId,
+        command: &CommandId,
+    ) -> Result<CommandExit, SandboxError> {
+        match timeout(CLOSE, self.service.wait_command(project, command, &ctx.cancel)).await {
+            Ok(exit) => exit,
+            Err(_) => self.service.stop_command(project, command).await,
+        }
     }
 }
 
-/// Errors nobody caught, each once. What a page says in its console by itself is not told apart by its level here, so
-/// it is left to the preview's own script.
-fn uncaught(log: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for line in log.lines() {
-        let message = line.split_once("CONSOLE").and_then(|(_, rest)| rest.split_once("] \"")).map(|(_, rest)| rest);
-        let Some(message) = message.filter(|message| message.starts_with("Uncaught")) else { continue };
-        let message = message.replacen("\", source: ", " at ", 1);
-        if found.len() < ERRORS && !found.contains(&message) {
-            found.push(message);
+/// Leads a browser to the page. Errors that were found count also where the browser fails later.
+async fn watch(stdin: mpsc::Sender<Bytes>, stdout: mpsc::Receiver<Bytes>, url: String) -> Result<Seen, String> {
+    let began = Instant::now();
+    let mut look = Look::new(url, began);
+    match lead(&mut look, stdin, stdout, began + LOOK).await {
+        Ok(picture) => Ok(Seen { errors: look.errors(), picture: Some(picture) }),
+        Err(why) => match look.errors() {
+            errors if errors.is_empty() => Err(why),
+            errors => Ok(Seen { errors, picture: None }),
+        },
+    }
+}
+
+/// Says and hears until there is a picture.
+async fn lead(
+    look: &mut Look,
+    stdin: mpsc::Sender<Bytes>,
+    mut stdout: mpsc::Receiver<Bytes>,
+    deadline: Instant,
+) -> Result<Vec<u8>, String> {
+    let late = || "it was not done in time".to_owned();
+    let ended = || "it ended".to_owned();
+    let mut messages = Messages::default();
+    loop {
+        for message in look.unsent() {
+            timeout_at(deadline, stdin.send(message)).await.map_err(|_| late())?.map_err(|_| ended())?;
+        }
+        if let Some(picture) = look.picture() {
+            return Ok(picture);
+        }
+        tokio::select! {
+            said = stdout.recv() => for message in messages.take(&said.ok_or_else(ended)?)? {
+                look.hear(&message, Instant::now())?;
+            },
+            () = until(look.due()) => look.draw(),
+            () = sleep_until(deadline) => return Err(late()),
         }
     }
-    found
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_errors_that_nobody_caught_are_told() {
-        let log = "[1:1:1125/1.2:INFO:CONSOLE:1] \"an error object\", source: http://localhost:3000/ (1)\n\
-                   [1:1:1125/1.2:INFO:CONSOLE:1] \"Uncaught ReferenceError: f is not defined\", source: http://localhost:3000/a.js (7)\n\
-                   [1:1:1125/1.2:INFO:CONSOLE(1)] \"Uncaught ReferenceError: f is not defined\", source: http://localhost:3000/a.js (7)\n\
-                   6054 bytes written";
-        assert_eq!(uncaught(log), ["Uncaught ReferenceError: f is not defined at http://localhost:3000/a.js (7)"]);
+    #[tokio::test]
+    async fn a_browser_that_ends_or_floods_has_shown_nothing() {
+        let url = "http://localhost:3000/";
+        let (stdin, _said) = mpsc::channel(16);
+        let (_, stdout) = mpsc::channel(1);
+        assert_eq!(watch(stdin, stdout, url.to_owned()).await.unwrap_err(), "it ended");
+
+        let (stdin, _said) = mpsc::channel(16);
+        let (flood, stdout) = mpsc::channel(1);
+        let flooding = async move { while flood.send(vec![0; 32 * 1024].into()).await.is_ok() {} };
+        let (seen, ()) = tokio::join!(watch(stdin, stdout, url.to_owned()), flooding);
+        assert_eq!(seen.unwrap_err(), "it said too much");
     }
 }

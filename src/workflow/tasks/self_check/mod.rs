@@ -2,7 +2,10 @@
 //! types fit or it builds.
 
 mod browser;
+mod look;
+mod messages;
 mod project;
+mod traffic;
 
 use crate::domain::{Checked, ProjectId};
 use crate::sandbox::{SandboxError, Service};
