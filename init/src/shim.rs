@@ -57,6 +57,11 @@ fn candidates(program: &[u8], env: &[Text]) -> io::Result<Vec<CString>> {
         .collect()
 }
 
+/// The highest number of a signal.
+const LAST_SIGNAL: i32 = 64;
+/// The kernel's `struct sigaction`: `SIG_DFL`, and neither flags nor a mask.
+static DEFAULT_ACTION: [u64; 4] = [0; 4];
+
 /// Forks the shim. Returns its pid in init; in the shim it does not return.
 pub fn start(control: BorrowedFd<'_>, command: Command) -> io::Result<libc::pid_t> {
     // SAFETY: init has one thread.
@@ -158,8 +163,12 @@ fn execute(command: &Command) -> (u8, i32) {
         if sys::close_from(3, true).is_err() || block_signals(false).is_err() || lockdown::limit_open_files().is_err() {
             return (b's', errno());
         }
-        // Rust ignores it in every program; commands expect to die of it.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // Rust ignores SIGPIPE in every program, and a server started in the background ignores SIGINT; commands expect to
+        // die of them. The kernel is asked, because the C library keeps some signals to itself; two cannot be set by
+        // anybody, and need not.
+        for signal in 1..=LAST_SIGNAL {
+            libc::syscall(libc::SYS_rt_sigaction, signal, (&raw const DEFAULT_ACTION).cast::<u8>(), 0, 8);
+        }
         if libc::chdir(command.cwd.as_ptr()) < 0 {
             return (b'd', errno());
         }

@@ -6,13 +6,16 @@ use super::{
     preview, projects, runs, runs_live, sandboxes, site, sse, trigger,
 };
 use crate::domain::ApiError;
+use crate::sandbox::unread;
 use crate::server_fns::Backend;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use http_body_util::BodyExt as _;
 use leptos::prelude::provide_context;
 use std::sync::Arc;
 use tower_http::CompressionLevel;
@@ -100,6 +103,7 @@ pub fn router(app: AppState) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(compression())
         .layer(from_fn_with_state(Arc::clone(&app.guard), guard::guard))
+        .layer(from_fn(take_unread))
         .layer(from_fn_with_state(app.clone(), preview::dispatch))
         .layer(from_fn(observe::observe))
         .with_state(app)
@@ -115,6 +119,15 @@ fn compression() -> CompressionLayer<impl tower_http::compression::Predicate> {
         .and(NotForContentType::const_new("application/wasm"))
         .and(NotForContentType::const_new("application/zip"));
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(whole)
+}
+
+/// A refusal reaches whoever is still sending.
+async fn take_unread(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let (body, rest) = unread::lend(body.map_err(Into::into).boxed_unsync());
+    let answer = next.run(Request::from_parts(head, Body::new(body))).await;
+    rest.take().await;
+    answer
 }
 
 async fn method_not_allowed() -> Failure {

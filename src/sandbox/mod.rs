@@ -33,6 +33,7 @@ mod service;
 mod supervisor;
 mod symptoms;
 mod tree;
+pub mod unread;
 mod watcher;
 
 pub use address::PreviewAddress;

@@ -116,7 +116,7 @@ const promises = {
     await type('\u0003')
     await type('exit 5\n')
     const end = await pty.wait().catch((error) => error)
-    assert.equal(end.exitCode, 5)
+    assert.equal(end.exitCode, 5, `${end}, on the screen: ${screen}`)
   },
   async 'files are written, read, listed, moved and removed'() {
     const sandbox = await create()

@@ -54,15 +54,17 @@ impl Hub {
         Self { instance, commands: Mutex::default(), tasks }
     }
 
-    /// Starts a command.
+    /// Starts a command. Whoever starts it looks from the first byte on: one who came later would miss what a flood no
+    /// longer keeps.
     pub async fn start(
         self: &Arc<Self>,
         config: ProcessConfig,
         tag: Option<String>,
-    ) -> Result<Arc<Command>, SandboxError> {
+    ) -> Result<(Arc<Command>, Viewer), SandboxError> {
         let has_terminal = config.terminal.is_some();
         let Process { pid, mut events, stdin, terminal } = self.instance.spawn(config.clone()).await?;
         let output = Arc::new(Output::new());
+        let viewer = output.view(0);
         let stdin = Mutex::new(stdin);
         let command = Arc::new(Command { pid, config, tag, output: Arc::clone(&output), terminal, stdin });
         {
@@ -89,7 +91,7 @@ impl Hub {
             }
             hub.forget_old();
         });
-        Ok(command)
+        Ok((command, viewer))
     }
 
     /// Commands that run.
@@ -170,5 +172,76 @@ impl Command {
     /// Looks at its output from a byte on.
     pub fn view(&self, from: u64) -> Viewer {
         self.output.view(from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::{KEPT, Seen};
+    use super::*;
+    use crate::domain::SandboxId;
+    use crate::sandbox::provider::{Connection, ExitStatus, SandboxUsage};
+    use async_trait::async_trait;
+
+    /// Whatever is started here has written all and ended before anybody can look.
+    struct Flooding(SandboxId);
+
+    #[async_trait]
+    impl Instance for Flooding {
+        fn id(&self) -> &SandboxId {
+            &self.0
+        }
+
+        async fn spawn(&self, _: ProcessConfig) -> Result<Process, SandboxError> {
+            let (sender, events) = mpsc::channel(9);
+            for byte in 0..8 {
+                sender.try_send(ProcessEvent::Stdout(vec![byte; KEPT / 2].into())).unwrap();
+            }
+            sender.try_send(ProcessEvent::End(ExitStatus::default())).unwrap();
+            Ok(Process { pid: 7, events, stdin: None, terminal: None })
+        }
+
+        async fn signal(&self, _: u32, _: Signal) -> Result<(), SandboxError> {
+            Ok(())
+        }
+
+        async fn open_ports(&self) -> Result<Vec<u16>, SandboxError> {
+            Ok(Vec::new())
+        }
+
+        async fn connect(&self, port: u16) -> Result<Box<dyn Connection>, SandboxError> {
+            Err(SandboxError::Invalid(format!("nothing listens on {port}")))
+        }
+
+        async fn usage(&self) -> Result<SandboxUsage, SandboxError> {
+            Ok(SandboxUsage::default())
+        }
+
+        fn closed(&self) -> CancellationToken {
+            CancellationToken::new()
+        }
+
+        fn death(&self) -> Option<String> {
+            None
+        }
+
+        async fn shutdown(&self) {}
+    }
+
+    #[tokio::test]
+    async fn who_starts_a_command_misses_nothing_however_fast_it_writes() {
+        let hub = Arc::new(Hub::new(
+            Arc::new(Flooding(SandboxId::parse("abcdefghij0123456789").unwrap())),
+            TaskTracker::new(),
+        ));
+        let (_command, mut viewer) = hub.start(ProcessConfig::default(), None).await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let mut seen = 0;
+        while let Seen::Output(_, bytes) = viewer.next().await {
+            seen += bytes.len();
+        }
+        assert_eq!(seen, 4 * KEPT);
     }
 }

@@ -57,11 +57,11 @@ pub(super) async fn until_ready(
 }
 
 async fn ask(hub: &Arc<Hub>, question: &ProcessConfig) -> (bool, String) {
-    let command = match hub.start(question.clone(), None).await {
-        Ok(command) => command,
+    let mut viewer = match hub.start(question.clone(), None).await {
+        Ok((_, viewer)) => viewer,
         Err(error) => return (false, error.to_string()),
     };
-    let (mut viewer, mut said) = (command.view(0), Vec::new());
+    let mut said = Vec::new();
     loop {
         match viewer.next().await {
             Seen::Output(_, bytes) => said.extend_from_slice(&bytes[..bytes.len().min(1000)]),

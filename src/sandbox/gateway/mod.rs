@@ -22,6 +22,7 @@ mod upload;
 use super::PreviewAddress;
 use super::fleet::{Fleet, FleetError};
 use super::preview::{BoxError, ProxyBody};
+use super::unread;
 use crate::domain::SandboxId;
 use crate::store::KeyStore;
 use answer::{error, routing_error};
@@ -115,7 +116,7 @@ impl Gateway {
     {
         use http_body_util::BodyExt as _;
         let (parts, body) = request.into_parts();
-        let (body, rest) = body::lend(body.map_err(Into::into).boxed_unsync());
+        let (body, rest) = unread::lend(body.map_err(Into::into).boxed_unsync());
         let request = Request::from_parts(parts, body);
         // Boxed, because the future of everything below is large.
         let gateway = self.clone();

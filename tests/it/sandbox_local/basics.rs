@@ -17,6 +17,23 @@ async fn a_command_runs_in_the_workspace_as_an_ordinary_user() {
     sandbox.live.shutdown().await;
 }
 
+/// Scripts start servers so that they ignore Ctrl+C, and what is ignored is inherited.
+#[tokio::test]
+async fn signals_that_the_server_ignores_end_a_command_as_usual() {
+    const IGNORING: &str = "SANDCASTLE_TEST_IGNORING";
+    if std::env::var_os(IGNORING).is_none() {
+        let test = "sandbox_local::basics::signals_that_the_server_ignores_end_a_command_as_usual";
+        let mut again = std::process::Command::new("sh");
+        again.args(["-c", "trap '' HUP INT QUIT TERM USR1; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        return expect_success(again.args([test, "--exact"]).env(IGNORING, "1"));
+    }
+    let sandbox = Fixture::new().await;
+    let run = sandbox.sh("grep SigIgn /proc/self/status; kill -INT $$; echo alive").await;
+    assert_eq!(run.stdout, "SigIgn:\t0000000000000000\n");
+    assert_eq!(run.status.signal, Some(2));
+    sandbox.live.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_missing_program_or_folder_is_named_at_once() {
     let sandbox = Fixture::new().await;

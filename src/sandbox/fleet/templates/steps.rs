@@ -1,7 +1,7 @@
 //! What each step of a recipe does inside the sandbox it is built in.
 
 use super::super::hub::{Command, Hub};
-use super::super::output::{Seen, Source};
+use super::super::output::{Seen, Source, Viewer};
 use super::super::ready::{shell, until_ready};
 use super::build::Build;
 use super::recipe::Step;
@@ -151,7 +151,7 @@ impl Builder<'_> {
     /// Runs a command to its end, its output in the log.
     async fn run(&self, number: &str, config: ProcessConfig, input: Option<std::fs::File>) -> Result<(), String> {
         let config = ProcessConfig { stdin: input.is_some(), ..config };
-        let command = self.hub.start(config, None).await.map_err(|error| error.to_string())?;
+        let (command, viewer) = self.hub.start(config, None).await.map_err(|error| error.to_string())?;
         let feed = async {
             let Some(file) = input else { return Ok(()) };
             let file = Arc::new(file);
@@ -169,7 +169,7 @@ impl Builder<'_> {
             command.close_stdin();
             Ok::<(), std::io::Error>(())
         };
-        let (fed, (status, last)) = tokio::join!(feed, self.tell(number, &command));
+        let (fed, (status, last)) = tokio::join!(feed, self.tell(number, &command, viewer));
         fed.map_err(|error| format!("the files that were sent cannot be read: {error}"))?;
         let why = match (&status.reason, status.code, status.signal) {
             (Some(reason), ..) => reason.clone(),
@@ -184,8 +184,8 @@ impl Builder<'_> {
     }
 
     /// Puts output into the log until the end; the status and the last line of it.
-    async fn tell(&self, number: &str, command: &Command) -> (ExitStatus, String) {
-        let (mut lines, mut viewer) = (Lines::default(), command.view(0));
+    async fn tell(&self, number: &str, command: &Command, mut viewer: Viewer) -> (ExitStatus, String) {
+        let mut lines = Lines::default();
         let status = loop {
             match viewer.next().await {
                 Seen::Output(source, bytes) => {
@@ -209,8 +209,8 @@ impl Builder<'_> {
         }
         let quoted = value.replace('\\', "\\\\").replace('"', "\\\"").replace('`', "\\`").replace("$(", "\\$(");
         let config = ProcessConfig { stdin: false, ..self.config(&format!("printf %s \"{quoted}\"")) };
-        let command = self.hub.start(config, None).await.map_err(|error| error.to_string())?;
-        let (mut viewer, mut text) = (command.view(0), Vec::new());
+        let (_, mut viewer) = self.hub.start(config, None).await.map_err(|error| error.to_string())?;
+        let mut text = Vec::new();
         loop {
             match viewer.next().await {
                 Seen::Output(Source::Stdout, bytes) => text.extend_from_slice(&bytes),

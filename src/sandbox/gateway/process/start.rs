@@ -6,7 +6,7 @@ use super::super::{Answer, Incoming, text};
 use super::watch::{Doom, Timing, watch};
 use super::{PtyMessage, Request, failed, find, invalid, size};
 use crate::sandbox::SandboxError;
-use crate::sandbox::fleet::{Command, Level, Live, Sandbox};
+use crate::sandbox::fleet::{Command, Level, Live, Sandbox, Viewer};
 use crate::sandbox::provider::{ProcessConfig, TreeKind};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -44,12 +44,12 @@ pub(super) async fn start(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming
     let tag = asked.tag.clone();
     let config = config(live, asked, &user).await?;
     let line = printable(&[std::slice::from_ref(&config.cmd), config.args.as_slice()].concat().join(" "));
-    let command = run(live, config, tag).await?;
+    let (command, viewer) = run(live, config, tag).await?;
     sandbox.journal.add(Level::Debug, format!("started {}: {line}", command.pid));
     let timing = Timing { until: limit.map(|limit| begun + limit), keepalive };
     let doom =
         limit.map(|limit| Doom { spared: live.hub.end_at(&command, begun + limit), until: begun + limit, limit });
-    Ok(watch(sandbox, live, &command, command.view(0), timing, doom))
+    Ok(watch(sandbox, live, &command, viewer, timing, doom))
 }
 
 pub(super) async fn connect(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming) -> Result<Answer, RpcError> {
@@ -103,7 +103,7 @@ async fn config(live: &Live, asked: StartRequest, user: &str) -> Result<ProcessC
     Ok(ProcessConfig { cmd: process.cmd, args: process.args, envs, cwd, stdin, terminal })
 }
 
-async fn run(live: &Live, config: ProcessConfig, tag: Option<String>) -> Result<Arc<Command>, RpcError> {
+async fn run(live: &Live, config: ProcessConfig, tag: Option<String>) -> Result<(Arc<Command>, Viewer), RpcError> {
     match live.hub.start(config.clone(), tag.clone()).await {
         // The original runs everything below a shell, which starts and then says that there is no such program.
         Err(SandboxError::NotFound(_)) => {
