@@ -231,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn who_starts_a_command_misses_nothing_however_fast_it_writes() {
         let hub = Arc::new(Hub::new(
-            Arc::new(Flooding(SandboxId::parse("abcdefghij0123456789").unwrap())),
+            Arc::new(Flooding(SandboxId::parse("i1234567890abcdefghi").unwrap())),
             TaskTracker::new(),
         ));
         let (_command, mut viewer) = hub.start(ProcessConfig::default(), None).await.unwrap();
