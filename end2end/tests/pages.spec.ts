@@ -41,7 +41,7 @@ test('an unknown project is a page that says so, with status 404', async ({ page
   await expect(page).toHaveTitle(/Not found/);
 });
 
-test('the first load, HTML, styles, script and WebAssembly, is at most 270 KB compressed (the goal is 260)', async ({ page, workbench }) => {
+test('the first load, HTML, styles, script and WebAssembly, is at most 250 KB compressed', async ({ page, workbench }) => {
   const session = await page.context().newCDPSession(page);
   await session.send('Network.enable');
   const paths = new Map<string, string>();
@@ -55,7 +55,7 @@ test('the first load, HTML, styles, script and WebAssembly, is at most 270 KB co
   await page.waitForLoadState('networkidle');
   const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
   expect(sizes.size, [...sizes.keys()].join(' ')).toBe(4);
-  expect(total, JSON.stringify([...sizes])).toBeLessThanOrEqual(270 * 1024);
+  expect(total, JSON.stringify([...sizes])).toBeLessThanOrEqual(250 * 1000);
 });
 
 test('the keyless home page offers samples and says that a demo answers', async ({ page, workbench }) => {
