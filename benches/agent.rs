@@ -29,6 +29,8 @@ const EVENTS: usize = 5_000;
 const FILES: usize = 40;
 /// Bytes of each file of the project in which one line is changed.
 const FILE_BYTES: usize = 2_000;
+/// Its main page, as models write them: some 250 lines.
+const PAGE_BYTES: usize = 10_000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -228,15 +230,18 @@ async fn tokens() -> Outcome<()> {
     let edit = json!({"path": "src/file7.js", "edits": edits}).to_string();
     let files: Vec<Value> =
         (0..FILES).map(|n| json!({"path": format!("src/file{n}.js"), "content": "x".repeat(FILE_BYTES)})).collect();
-    let (all, one) = (json!({ "files": files }).to_string(), json!({"files": [&files[0]]}).to_string());
+    let all = json!({ "files": files }).to_string();
+    let one = |bytes: usize| json!({"files": [{"path": "src/file7.js", "content": "x".repeat(bytes)}]}).to_string();
     let search = json!({"pattern": "items.reduce"}).to_string();
     let by_edit = added(vec![("search_files", search), ("edit_file", edit)]).await?;
-    let by_file = added(vec![("generate_files", one)]).await?;
+    let by_file = added(vec![("generate_files", one(FILE_BYTES))]).await?;
+    let by_page = added(vec![("generate_files", one(PAGE_BYTES))]).await?;
     let by_project = added(vec![("generate_files", all)]).await?;
     let times = |more: usize| format!("{:.1} times", more as f64 / by_edit as f64);
     let figures = [
-        ("tokens of a one-line change by an edit", by_edit, Some(by_project / 10), "search, edit, answer".to_owned()),
-        ("the same by writing the file again", by_file, None, format!("{FILE_BYTES} bytes: {}", times(by_file))),
+        ("tokens of a one-line change by an edit", by_edit, Some(by_page / 10), "search, edit, answer".to_owned()),
+        ("the same by writing a page again", by_page, None, format!("{PAGE_BYTES} bytes: {}", times(by_page))),
+        ("the same by writing a small file again", by_file, None, format!("{FILE_BYTES} bytes: {}", times(by_file))),
         ("the same by writing the project again", by_project, None, format!("{FILES} files: {}", times(by_project))),
     ];
     for (what, count, goal, note) in figures {

@@ -7,7 +7,7 @@ import { chromium } from '@playwright/test';
 const [base, port] = process.argv.slice(2);
 /** Tokens a second, and for how many seconds. */
 const RATE = 250;
-const SECONDS = 20;
+const SECONDS = 60;
 
 /** When each word left the model (Unix ms, with fractions). */
 const sent = [];
