@@ -105,7 +105,7 @@ impl Group {
         };
         std::fs::write(self.memory.join(limit), &memory)?;
         if self.v2 {
-            // Slowed down near the limit, a process is seen with what it holds before it is killed for it.
+            // Slowed down near the limit, the largest process is ended and named before the kernel ends one unnamed.
             let near = (config.memory_mib << 20) / 16 * 15;
             let _ = std::fs::write(self.memory.join("memory.high"), near.to_string());
         }
@@ -163,10 +163,17 @@ impl Group {
         &self.memory
     }
 
-    /// Whether something waits for memory now.
+    /// Whether something waits for memory now. Under version 2 it never waits for good, but grows slower and slower: that
+    /// counts once nothing is left that could be taken from caches.
     pub fn is_out_of_memory(&self) -> bool {
-        let text = std::fs::read_to_string(self.memory.join("memory.oom_control")).unwrap_or_default();
-        text.lines().any(|line| line == "under_oom 1")
+        let text = |file: &str| std::fs::read_to_string(self.memory.join(file)).unwrap_or_default();
+        if !self.v2 {
+            return text("memory.oom_control").lines().any(|line| line == "under_oom 1");
+        }
+        let Ok(near) = text("memory.high").trim().parse::<u64>() else { return false };
+        // Of the two only the total follows the end of a process at once.
+        let full = |bytes: u64| bytes > near / 32 * 31;
+        full(self.memory().unwrap_or(0)) && full(held(&text("memory.stat")))
     }
 
     /// The host's ids of all processes inside.
@@ -201,6 +208,13 @@ impl Group {
             }
         }
     }
+}
+
+/// Bytes that cannot be taken back, by a group's `memory.stat`: there is no swap.
+fn held(stat: &str) -> u64 {
+    const HELD: [&str; 5] = ["anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables"];
+    let values = stat.lines().filter_map(|line| line.split_once(' '));
+    values.filter(|(name, _)| HELD.contains(name)).filter_map(|(_, bytes)| bytes.parse::<u64>().ok()).sum()
 }
 
 fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
@@ -291,5 +305,12 @@ mod tests {
         assert_eq!(own_path(text, "cpuacct"), Some("c"));
         assert_eq!(own_path(text, ""), Some("user.slice"));
         assert_eq!(own_path(text, "pids"), None);
+    }
+
+    #[test]
+    fn what_files_have_cached_is_not_held() {
+        let stat = "anon 1000\nfile 70000\nkernel_stack 20\npagetables 3\nshmem 400\nfile_mapped 60000\nslab_reclaimable 9000\n\
+                    slab_unreclaimable 5\nslab 9005\n";
+        assert_eq!(held(stat), 1428);
     }
 }

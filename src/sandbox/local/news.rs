@@ -3,8 +3,9 @@
 use super::cgroup;
 use super::live::Live;
 use super::wire::Text;
+use crate::sandbox::entry::lock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// What is known of one sandbox.
@@ -12,6 +13,8 @@ use tokio::sync::watch;
 pub struct News {
     /// What all processes had when last asked, and which program had most of it.
     memory: Mutex<(u64, String)>,
+    /// The program that had most of it when it got scarce last.
+    scarce: Mutex<Option<String>>,
     /// The program that was ended for want of memory last, and how often that happened.
     victim: Mutex<Option<String>>,
     victims: AtomicU64,
@@ -21,17 +24,22 @@ pub struct News {
 impl News {
     /// Remembers what all processes have now, and the program that has most of it.
     pub fn measured(&self, memory: u64, largest: &Text) {
-        *self.memory() = (memory, shown(largest));
+        *lock(&self.memory) = (memory, shown(largest));
     }
 
     /// What all processes had when last asked.
     pub fn last_memory(&self) -> u64 {
-        self.memory().0
+        lock(&self.memory).0
+    }
+
+    /// Remembers who had most of the memory when it got scarce: whom the kernel ends, if it has to.
+    pub fn scarce(&self, program: String) {
+        *lock(&self.scarce) = Some(program);
     }
 
     /// Remembers whom memory ran out for.
     pub fn ended_for_memory(&self, program: String) {
-        *self.victim() = Some(program);
+        *lock(&self.victim) = Some(program);
         self.victims.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -48,14 +56,6 @@ impl News {
     pub fn notice(&self) -> watch::Receiver<Option<String>> {
         self.notice.subscribe()
     }
-
-    fn memory(&self) -> MutexGuard<'_, (u64, String)> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn victim(&self) -> MutexGuard<'_, Option<String>> {
-        self.victim.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Live {
@@ -67,8 +67,8 @@ impl Live {
     /// That, for people.
     pub fn memory_reason(&self) -> String {
         let limit = format!("out of memory: {} MiB limit", self.shared.config.memory_mib);
-        let victim = self.news.victim().clone();
-        match victim.unwrap_or_else(|| self.news.memory().1.clone()).as_str() {
+        let known = lock(&self.news.victim).clone().or_else(|| lock(&self.news.scarce).clone());
+        match known.unwrap_or_else(|| lock(&self.news.memory).1.clone()).as_str() {
             "" => limit,
             largest => format!("{limit}, largest process {largest}"),
         }

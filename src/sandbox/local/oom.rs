@@ -1,10 +1,13 @@
-//! Running out of memory under control groups of version 1: what allocates is stopped instead of killed, so that the
-//! one to end can be chosen and named. The kernel's own choice leaves no name behind.
+//! Running out of memory under control groups. The kernel's own choice of whom to end leaves no name behind.
+//!
+//! So the one to end is chosen here, and named. Under version 1 what allocates is stopped meanwhile, under version 2 it is
+//! slowed down near the limit. What grows too fast for that the kernel ends, and who had most just before is remembered.
 
 use super::cgroup::Group;
 use super::link::poll;
 use super::live::Live;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,6 +22,8 @@ use tokio::io::unix::AsyncFd;
 const LOOK: Duration = Duration::from_millis(20);
 /// A killed process gives its memory back within this many looks, or another has to go.
 const LOOKS: usize = 50;
+/// It is out of sight before it has given back anything, so that many looks follow.
+const LOOKS_AFTER: usize = 15;
 
 /// Told by the kernel when the group is out of memory.
 struct Alarm {
@@ -50,18 +55,41 @@ impl Alarm {
 
 /// Serves a sandbox's alarm for ever; does nothing where there is none.
 pub async fn watch(live: &Arc<Live>) {
-    let Some(group) = live.group.as_ref().filter(|group| group.stops_at_oom()) else {
-        return std::future::pending().await;
-    };
-    match Alarm::set(group.memory_folder()) {
-        Ok(alarm) => {
-            while alarm.rings().await.is_ok() {
-                relieve(live, group).await;
-            }
-        }
-        Err(error) => tracing::debug!(%error, "the kernel chooses what to end when memory runs out"),
+    let Some(group) = &live.group else { return std::future::pending().await };
+    let watched = if group.stops_at_oom() { choose(live, group).await } else { look(live, group).await };
+    if let Err(error) = watched {
+        tracing::debug!(sandbox = %live.id, %error, "what ends when memory runs out may not be named");
     }
     std::future::pending().await
+}
+
+/// Version 1: whenever memory runs out, someone has to go.
+async fn choose(live: &Arc<Live>, group: &Group) -> io::Result<()> {
+    let alarm = Alarm::set(group.memory_folder())?;
+    loop {
+        alarm.rings().await?;
+        relieve(live, group).await;
+    }
+}
+
+/// Version 2: whenever memory gets scarce, remembers who has most of it, and ends that if nothing else helps. Of the
+/// kernel's own kill it is told too, but then the one it would name is gone.
+async fn look(live: &Arc<Live>, group: &Group) -> io::Result<()> {
+    let queue = poll(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
+    inotify::add_watch(queue.get_ref(), group.memory_folder().join("memory.events"), WatchFlags::MODIFY)?;
+    let mut kills = group.ooms();
+    loop {
+        let mut ready = queue.readable().await?;
+        let read = ready.try_io(|queue| Ok(rustix::io::read(queue, &mut [0u8; 1024])?));
+        let Ok(read) = read else { continue };
+        read?;
+        let killed = std::mem::replace(&mut kills, group.ooms()) != kills;
+        let largest = (!killed).then(|| largest(live, group, &HashSet::new())).flatten();
+        if let Some(holder) = largest {
+            live.news.scarce(holder.program);
+            relieve(live, group).await;
+        }
+    }
 }
 
 /// Ends the largest process, and the next one, until the rest can go on. With nothing left to end but init, what is
@@ -69,9 +97,7 @@ pub async fn watch(live: &Arc<Live>) {
 async fn relieve(live: &Arc<Live>, group: &Group) {
     let mut ended = HashSet::new();
     while group.is_out_of_memory() {
-        let largest =
-            group.pids().into_iter().filter(|pid| *pid != live.pid && !ended.contains(pid)).map(Holder::of).max();
-        let Some(holder) = largest else {
+        let Some(holder) = largest(live, group, &ended) else {
             live.died(live.memory_reason());
             live.stop.cancel();
             return;
@@ -79,13 +105,20 @@ async fn relieve(live: &Arc<Live>, group: &Group) {
         ended.insert(holder.pid);
         live.news.ended_for_memory(holder.program);
         end(group, holder.pid);
+        let mut gone = 0;
         for _ in 0..LOOKS {
-            if !group.is_out_of_memory() || !group.pids().contains(&holder.pid) {
+            gone += usize::from(!group.pids().contains(&holder.pid));
+            if !group.is_out_of_memory() || gone > LOOKS_AFTER {
                 break;
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Who has most of the memory, init and those that have been ended aside.
+fn largest(live: &Live, group: &Group, ended: &HashSet<u32>) -> Option<Holder> {
+    group.pids().into_iter().filter(|pid| *pid != live.pid && !ended.contains(pid)).map(Holder::of).max()
 }
 
 /// A process and what it holds. Ordered by that first.
@@ -104,7 +137,8 @@ impl Holder {
             line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
         };
         let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let program = exe.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let named = || status.lines().find_map(|line| line.strip_prefix("Name:")).unwrap_or_default().trim().to_owned();
+        let program = exe.file_name().map_or_else(named, |name| name.to_string_lossy().into_owned());
         Self { memory: value("RssAnon:") + value("RssShmem:"), pid, program }
     }
 }
