@@ -43,11 +43,15 @@ fn install(project: &Project, package: &str, version: &str, args: &[&str]) -> Re
         return Ok(());
     }
     println!("Installing {package} {version} into .tools; this is done once and takes minutes");
-    let mut cargo = cargo(&project.root);
-    cargo.args(["install", "--quiet", "--locked", "--version", version, package]).args(args).arg("--root").arg(root);
-    cargo.arg("--target-dir").arg(project.target.join("tools"));
-    cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-    run(cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
+    let attempt = |locked: &[&str]| {
+        let mut cargo = cargo(&project.root);
+        cargo.args(["install", "--quiet", "--version", version, package]).args(locked).args(args);
+        cargo.arg("--root").arg(&root).arg("--target-dir").arg(project.target.join("tools"));
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        run(cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
+    };
+    // A mirror of the registry may lack a version that the tool was released with.
+    attempt(&["--locked"]).or_else(|_| attempt(&[]))
 }
 
 fn path(project: &Project) -> Result<OsString> {
