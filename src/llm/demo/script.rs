@@ -50,8 +50,13 @@ fn walk(recording: &Recording, steps: &[Step], since: &[Value]) -> Reply {
     let given = answers(since);
     for (number, answer) in given.iter().enumerate() {
         let results = answer.calls.iter().map(|(_, result)| result.unwrap_or(INTERRUPTED));
-        let cut: Vec<&Value> =
-            answer.calls.iter().filter(|(_, r)| r.is_none_or(was_interrupted)).map(|(c, _)| *c).collect();
+        // What failed behind an interrupted call may have failed because of it.
+        let mut interrupted = false;
+        let mut lost = |result: Option<&str>| {
+            interrupted |= result.is_none_or(was_interrupted);
+            result.is_none_or(|result| was_interrupted(result) || interrupted && failed(result))
+        };
+        let cut: Vec<&Value> = answer.calls.iter().filter(|(_, r)| lost(*r)).map(|(c, _)| *c).collect();
         if !cut.is_empty() {
             if number + 1 == given.len() {
                 return again(&cut);
@@ -246,6 +251,22 @@ mod tests {
         assert_eq!(again.calls, first.calls);
         extend(&mut messages, &again, "done");
         assert_ne!(reply(&recordings, &messages).calls, first.calls);
+    }
+
+    #[test]
+    fn a_call_that_failed_behind_an_interrupted_one_is_made_again_too() {
+        let recordings = load().unwrap();
+        let mut messages = vec![user(&recordings[0].run.prompt)];
+        let mut answer = reply(&recordings, &messages);
+        while answer.calls.last().is_none_or(|(name, _)| name != "get_sandbox_url") {
+            extend(&mut messages, &answer, "done");
+            answer = reply(&recordings, &messages);
+        }
+        extend(&mut messages, &answer, "Error: nothing answers on port 3000");
+        let first = messages.len() - answer.calls.len();
+        messages[first]["content"] = json!("interrupted: true");
+        assert!(answer.calls.len() > 1);
+        assert_eq!(reply(&recordings, &messages).calls, answer.calls);
     }
 
     #[test]
