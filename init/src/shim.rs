@@ -167,7 +167,7 @@ fn execute(command: &Command) -> (u8, i32) {
         // die of them. The kernel is asked, because the C library keeps some signals to itself; two cannot be set by
         // anybody, and need not.
         for signal in 1..=LAST_SIGNAL {
-            libc::syscall(libc::SYS_rt_sigaction, signal, (&raw const DEFAULT_ACTION).cast::<u8>(), 0, 8);
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const DEFAULT_ACTION, std::ptr::null::<u8>(), 8usize);
         }
         if libc::chdir(command.cwd.as_ptr()) < 0 {
             return (b'd', errno());
