@@ -45,8 +45,10 @@ pub enum Link {
 #[derive(Clone, Copy)]
 pub struct Store {
     inner: StoredValue<Inner>,
-    /// How the page is connected.
+    /// How the page is connected, as people are told: a break that mends itself soon is not mentioned.
     pub link: RwSignal<Link>,
+    /// Whether the stream is open, or being opened for the first time. Each break shows here.
+    pub open: RwSignal<bool>,
 }
 
 struct Inner {
@@ -61,7 +63,7 @@ impl Store {
     pub fn new(page: &ProjectPage) -> Self {
         let outputs = page.outputs.iter().map(|window| (window.command.clone(), window.clone())).collect();
         let inner = Inner { state: page.state.clone(), outputs, topics: Mutex::default() };
-        Self { inner: StoredValue::new(inner), link: RwSignal::new(Link::Live) }
+        Self { inner: StoredValue::new(inner), link: RwSignal::new(Link::Live), open: RwSignal::new(true) }
     }
 
     /// Reads the fold and subscribes to one kind of change.

@@ -104,6 +104,7 @@ impl Stream {
         self.wait.set(BACKOFF_LEAST);
         self.broken.set(false);
         self.store.link.set(Link::Live);
+        self.store.open.set(true);
     }
 
     fn lost(self: &Rc<Self>) {
@@ -115,6 +116,7 @@ impl Stream {
             open.source.close();
         }
         self.broken.set(true);
+        self.store.open.set(false);
         let wait = self.wait.get();
         self.wait.set((wait * 2).min(BACKOFF_MOST));
         let stream = Rc::clone(self);

@@ -22,12 +22,17 @@
     } catch { return String(value); }
   };
   const cut = (value) => text(value).slice(0, 4000);
+  // A page that came without its scripts or styles is not whole; the workbench loads it again when it can.
+  let whole = true;
+  const ready = () => { if (whole) send("ready", { title: document.title }); };
   addEventListener("error", (event) => {
     if (event.target !== window && event.target && event.target.tagName) {
       const target = event.target;
       const message = "could not load " + (target.src || target.href || target.tagName);
       send("error", { message });
-      if (/^(SCRIPT|LINK)$/.test(target.tagName)) report("browser", message, location.pathname);
+      if (!/^(SCRIPT|LINK)$/.test(target.tagName)) return;
+      whole = document.readyState === "complete" && whole;
+      report("browser", message, location.pathname);
     } else {
       send("error", {
         message: String(event.message).slice(0, 1000), file: event.filename, line: event.lineno,
@@ -68,10 +73,12 @@
       report("blank", "The page " + location.pathname + " stays empty", document.documentElement.outerHTML.slice(0, 2000));
     }
   };
-  addEventListener("load", () => { setTimeout(blank, 5000); moved(); send("ready", { title: document.title }); });
+  addEventListener("load", () => { setTimeout(blank, 5000); moved(); ready(); });
+  addEventListener("pagehide", () => send("left"));
   addEventListener("message", (event) => {
     const data = event.data;
     if (event.source !== window.parent || !data || data.source !== "sandcastle") return;
+    if (data.type === "hello" && document.readyState === "complete") ready();
     if (data.type === "reload") location.reload();
     if (data.type === "back") history.back();
     if (data.type === "forward") history.forward();

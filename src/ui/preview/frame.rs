@@ -27,6 +27,8 @@ pub struct Frame {
     /// Errors the app reported since it was loaded.
     pub faults: RwSignal<Vec<String>>,
     origin: RwSignal<String>,
+    // Whether the page in it has said that it is whole. The browser's own error page never does.
+    ready: StoredValue<bool>,
     store: Store,
 }
 
@@ -41,8 +43,10 @@ impl Frame {
             port: RwSignal::new(preview.as_ref().map(|p| p.port)),
             faults: RwSignal::new(Vec::new()),
             origin: RwSignal::new(preview.as_ref().map(|p| origin_of(&p.url)).unwrap_or_default()),
+            ready: StoredValue::new(false),
             store,
         };
+        frame.recover();
         Effect::new(move |before: Option<Option<PreviewView>>| {
             let now = store.read(Change::Preview, |state| state.preview.clone());
             if let (Some(before), Some(preview)) = (before, &now)
@@ -79,17 +83,43 @@ impl Frame {
     pub fn steer(self, kind: &str) {
         let Some(element) = self.element.get_untracked() else { return };
         self.faults.set(Vec::new());
-        let origin = self.origin.get_untracked();
         if kind == "reload" {
-            // Set again, not asked for: a page that failed to load has no script to hear it.
-            element.set_src(&format!("{origin}{}", self.path.get_untracked()));
+            self.reload(&element);
         } else {
-            browser::post_to_frame(&element, kind, &origin);
+            browser::post_to_frame(&element, kind, &self.origin.get_untracked());
         }
+    }
+
+    // Set again, not asked for: a page that failed to load has no script to hear it.
+    fn reload(self, element: &leptos::web_sys::HtmlIFrameElement) {
+        self.ready.set_value(false);
+        element.set_src(&format!("{}{}", self.origin.get_untracked(), self.path.get_untracked()));
+    }
+
+    /// Loads a page again that the server's absence cut off: when the stream broke, or since, it was not whole.
+    fn recover(self) {
+        let cut = StoredValue::new(None);
+        effect(move || {
+            let whole = self.ready.get_value();
+            if !self.store.open.get() {
+                cut.set_value(Some(!whole));
+            } else if let Some(cut) = cut.try_update_value(Option::take).flatten()
+                && (cut || !whole)
+                && let Some(element) = self.element.get_untracked()
+            {
+                self.reload(&element);
+            }
+        });
     }
 
     /// Hears where the app goes and what goes wrong in it.
     pub fn listen(self) {
+        effect(move || {
+            if let Some(element) = self.element.get() {
+                // It may have been whole before this page's code ran. Told to anyone: what is there has maybe no origin.
+                browser::post_to_frame(&element, "hello", "*");
+            }
+        });
         effect(move || {
             // It lives as long as the page.
             let _ = window_event_listener_untyped("message", move |event| {
@@ -107,7 +137,10 @@ impl Frame {
             return;
         }
         match field("type").as_deref() {
-            Some("navigate" | "ready") => {
+            Some(kind @ ("navigate" | "ready")) => {
+                if kind == "ready" {
+                    self.ready.set_value(true);
+                }
                 if let Some(to) = field("path").or_else(|| field("url").map(|url| path_of(&url))) {
                     self.path.set(to);
                 }
@@ -120,12 +153,14 @@ impl Frame {
                     }
                 });
             }
+            Some("left") => self.ready.set_value(false),
             _ => {}
         }
     }
 
     fn load(self, url: String) {
         self.faults.set(Vec::new());
+        self.ready.set_value(false);
         match self.element.get_untracked() {
             // The same address set again loads again; the signal would see no change.
             Some(element) if self.src.with_untracked(|src| src.as_deref() == Some(url.as_str())) => {
