@@ -118,12 +118,13 @@ impl App {
         services.fleet.boot().await?;
         services.store.attachments().sweep().await?;
         let exporter = config_otlp.and_then(|otlp| Exporter::start(otlp, &services.workflow));
+        // Before runs go on, or the end of a turn could pass unnoticed.
+        let repairer = Repairer::new(deps, services.workflow.clone(), RepairPolicy::default());
         services.workflow.boot().await?;
         services.agent.recover().await.map_err(BootError::Agent)?;
 
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         if let Some(faults) = services.sandbox.take_faults() {
-            let repairer = Repairer::new(deps, services.workflow.clone(), RepairPolicy::default());
             tasks.spawn(repairer.run(faults, shutdown.clone()));
         }
         let preview = PreviewProxy::new(services.sandbox.clone(), services.config.server.access_token.clone());

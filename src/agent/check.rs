@@ -2,7 +2,7 @@
 
 use super::gate::AgentDeps;
 use crate::domain::{
-    ApiError, Checked, EventBody, FaultState, LogLevel, Message, MessageId, Part, PlanState, ProjectId, SandboxPhase,
+    ApiError, Checked, EventBody, FaultState, FaultView, Message, MessageId, Part, PlanState, ProjectId, SandboxPhase,
     ToolState,
 };
 use crate::workflow::{RunRequest, TaskContext};
@@ -26,12 +26,15 @@ impl AgentDeps {
         let changed = parts.iter().any(
             |part| matches!(part, Part::Tool(c) if c.state == ToolState::Done && CHANGING.contains(&c.tool.as_str())),
         );
+        if !changed {
+            return Ok(None);
+        }
         let alive = state.sandbox.as_ref().is_some_and(|s| s.phase == SandboxPhase::Running);
-        let Some(preview) = state.preview.as_ref().filter(|_| changed && alive) else { return Ok(None) };
+        let port = state.preview.as_ref().filter(|_| alive).map(|preview| preview.port);
         let request = RunRequest {
             task: "selfCheck".to_owned(),
             title: "self-check".to_owned(),
-            payload: json!({"project": project, "port": preview.port}),
+            payload: json!({"project": project, "port": port}),
             project: Some(project.clone()),
             parent: Some(ctx.run.clone()),
             idempotency_key: Some(format!("{}:check{round}", ctx.run)),
@@ -41,26 +44,29 @@ impl AgentDeps {
             Ok(output) => read(&output),
             Err(error) if ctx.cancel.is_cancelled() => return Err(error),
             Err(error) => {
-                ctx.log(LogLevel::Warn, format!("The self-check could not be made: {error}")).await;
-                return Ok(None);
+                let name = "The self-check could not be made".to_owned();
+                vec![Checked { name, ok: true, detail: error.message, skipped: true, image: None }]
             }
         };
         let state = self.store.events().state(project).await?;
-        let open: Vec<String> = state
-            .faults
-            .iter()
-            .filter(|f| f.state == FaultState::Open && f.last_at >= state.files_at)
-            .map(|f| format!("{}: {}", f.fault.kind.label(), f.fault.title))
-            .collect();
+        let began = state.message(message).map_or(0, |m| m.at);
+        // One that this turn is to fix counts if it was seen again.
+        let still = |f: &&FaultView| match f.state {
+            FaultState::Open => f.last_at >= state.files_at,
+            FaultState::Trying => f.last_at >= state.files_at.max(began),
+            FaultState::Gone | FaultState::GivenUp => false,
+        };
+        let open: Vec<String> =
+            state.faults.iter().filter(still).map(|f| format!("{}: {}", f.fault.kind.label(), f.fault.title)).collect();
         let detail = if open.is_empty() { "none since the last change".to_owned() } else { open.join("\n") };
-        checks.push(Checked {
-            name: "No errors seen".to_owned(),
-            ok: open.is_empty(),
-            detail,
-            skipped: false,
-            image: None,
-        });
+        let seen =
+            Checked { name: "No errors seen".to_owned(), ok: open.is_empty(), detail, skipped: false, image: None };
+        // Without an app nobody has looked for errors.
+        checks.extend((port.is_some() || !seen.ok).then_some(seen));
         checks.extend(state.message(message).and_then(plan_is_done));
+        if checks.is_empty() {
+            return Ok(None);
+        }
         let pictures: Vec<_> = checks.iter().filter_map(|check| check.image.clone()).collect();
         self.store.attachments().claim(project, &pictures).await?;
         let failed: Vec<String> =
@@ -82,7 +88,10 @@ fn plan_is_done(message: &Message) -> Option<Checked> {
     let left: Vec<&str> =
         message.plan.iter().filter(|step| step.state != PlanState::Done).map(|step| step.title.as_str()).collect();
     let detail = match left.as_slice() {
-        [] => format!("{} steps", message.plan.len()),
+        [] => {
+            let steps: Vec<&str> = message.plan.iter().map(|step| step.title.as_str()).collect();
+            format!("as the agent says: {}", steps.join("; "))
+        }
         left => format!("open: {}. Do it, or send the plan without it", left.join("; ")),
     };
     let check =

@@ -4,9 +4,10 @@
 //! that finds messages waiting. So whoever does either holds the project's lock, and a turn counts as running from its
 //! `TurnStarted` to its `TurnFinished`, both written under it.
 
+use super::conversation::progress;
 use super::turn::{TurnInput, TurnTask};
 use crate::config::AgentConfig;
-use crate::domain::{ApiError, EventBody, ModelRef, ProjectId, RunId, TurnOutcome, Usage};
+use crate::domain::{ApiError, EventBody, ModelRef, ProjectId, RunId, RunStatus, TurnOutcome, Usage};
 use crate::llm::{Catalog, ModelError};
 use crate::sandbox::provider::HostTool;
 use crate::store::{Store, StoreError, new_message_id};
@@ -17,12 +18,14 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, broadcast};
 
 /// A name for the model is worth this wait at most; after it the turn begins and finds out by itself.
 const NAMING: Duration = Duration::from_millis(300);
 /// Characters of the prompt in the title of the run.
 const TITLE: usize = 80;
+/// Ends of turns kept for who listens to them.
+const ENDS_KEPT: usize = 256;
 
 /// Tells what is usable inside sandboxes, as far as that is known by now.
 pub type InstalledTools = Arc<dyn Fn() -> Vec<HostTool> + Send + Sync>;
@@ -43,6 +46,21 @@ pub(super) struct Gate {
     stripes: [Mutex<()>; 16],
     /// The model a person chose for messages that wait.
     next: StdMutex<HashMap<ProjectId, String>>,
+    /// Projects in which the execution of a turn has ended, in whichever way.
+    ends: broadcast::Sender<ProjectId>,
+}
+
+/// Tells when the execution of a turn ends, also when it is dropped.
+pub(super) struct Execution<'a> {
+    gate: &'a Gate,
+    project: &'a ProjectId,
+}
+
+impl Drop for Execution<'_> {
+    fn drop(&mut self) {
+        // Nobody listens where nothing is repaired.
+        self.gate.ends.send(self.project.clone()).ok();
+    }
 }
 
 /// Proof that a project's lock is held.
@@ -56,6 +74,16 @@ impl Gate {
         project.hash(&mut hasher);
         let at = usize::from(hasher.finish().to_le_bytes()[0]) % self.stripes.len();
         Guard { _lock: self.stripes[at].lock().await }
+    }
+
+    /// Say it when the execution of a turn begins, and keep it for as long.
+    pub fn execution<'a>(&'a self, project: &'a ProjectId) -> Execution<'a> {
+        Execution { gate: self, project }
+    }
+
+    /// Projects in which the execution of a turn ends, from now on.
+    pub fn ends(&self) -> broadcast::Receiver<ProjectId> {
+        self.ends.subscribe()
     }
 
     pub fn choose_next(&self, project: &ProjectId, model: Option<&str>) {
@@ -79,7 +107,8 @@ impl AgentDeps {
         limits: RunCommandLimits,
         tools: InstalledTools,
     ) -> Self {
-        let gate = Gate { stripes: Default::default(), next: StdMutex::default() };
+        let gate =
+            Gate { stripes: Default::default(), next: StdMutex::default(), ends: broadcast::Sender::new(ENDS_KEPT) };
         Self { store, catalog, config, toolbox: Arc::new(Toolbox::new(limits)), tools, gate: Arc::new(gate) }
     }
 
@@ -155,6 +184,31 @@ impl AgentDeps {
         self.finish_locked(&guard, project, turn, outcome, usage).await
     }
 
+    /// Ends a turn whose run has ended without it: it was cancelled before it began, dropped because it did not end in
+    /// time, or the server died between the two. True if the run goes on.
+    pub(super) async fn end_without_task(
+        &self,
+        guard: &Guard<'_>,
+        workflow: &Workflow,
+        project: &ProjectId,
+        turn: &RunId,
+    ) -> Result<bool, StoreError> {
+        let outcome = match workflow.get(turn).await {
+            Ok(run) if !run.summary.status.is_final() => return Ok(true),
+            Ok(run) if run.summary.status == RunStatus::Canceled => TurnOutcome::Stopped,
+            Ok(run) => TurnOutcome::Failed { error: run.error.unwrap_or_else(cut_off) },
+            Err(_) => TurnOutcome::Failed { error: cut_off() },
+        };
+        let usage = self.used(project, turn).await?;
+        self.finish_locked(guard, project, turn, outcome, usage).await?;
+        Ok(false)
+    }
+
+    /// What the recorded answers of a turn used.
+    pub(super) async fn used(&self, project: &ProjectId, turn: &RunId) -> Result<Option<Usage>, StoreError> {
+        Ok(progress(&self.store.transcript().load(project).await?, turn).usage)
+    }
+
     /// Ends a turn that went well and starts the next one if messages wait.
     pub(super) async fn finish_and_go_on(
         &self,
@@ -192,4 +246,8 @@ impl AgentDeps {
         let body = EventBody::TurnFinished { turn: turn.clone(), outcome, usage };
         events.append(project, vec![body]).await.map(drop)
     }
+}
+
+fn cut_off() -> ApiError {
+    ApiError::internal("The server stopped before this answer was complete. Retry to go on.")
 }

@@ -4,7 +4,8 @@
 use super::Agent;
 use super::gate::{AgentDeps, Guard};
 use crate::domain::{
-    ApiError, Attached, Checkpoint, ErrorCode, EventBody, Message, MessageId, ProjectId, ProjectState, Role, RunId,
+    ApiError, Attached, Attachment, Checkpoint, ErrorCode, EventBody, Message, MessageId, ProjectId, ProjectState,
+    Role, RunId,
 };
 use crate::workflow::{RunRequest, TaskContext, Workflow};
 use serde_json::json;
@@ -34,16 +35,13 @@ impl AgentDeps {
             return Ok(());
         }
         let turn = &ctx.run;
-        let payload = json!({"project": project, "message": subject(&state, turn)});
+        let payload = json!({"project": project, "message": subject(&state, turn), "turn": turn});
         // A turn that is being stopped takes its children with it; this one must run all the same.
         let parent = (!ctx.cancel.is_cancelled()).then(|| turn.clone());
         let key = Some(format!("{turn}:checkpoint"));
         let request =
             RunRequest { parent, idempotency_key: key, ..request("checkpoint", "checkpoint", project, payload) };
-        let checkpoint = run(ctx.workflow(), request).await?;
-        let body = EventBody::CheckpointMade { turn: turn.clone(), checkpoint };
-        self.store.events().append(project, vec![body]).await?;
-        Ok(())
+        run(ctx.workflow(), request).await.map(drop)
     }
 }
 
@@ -93,17 +91,19 @@ impl Agent {
         text: &str,
         model: Option<&str>,
     ) -> Result<MessageId, ApiError> {
+        // Whatever may be wrong with it is found before anything is taken back.
         let text = super::check_message(text)?;
-        let files: Vec<Attached> = {
-            let guard = self.deps.gate.lock(project).await;
-            let state = self.idle(project).await?;
-            let at = position(&state, message)?;
-            let found = state.messages.get(at).filter(|m| m.role == Role::User);
-            let found = found.ok_or_else(|| ApiError::invalid("Only a message of yours can be sent again."))?;
-            self.back_to(&guard, project, &state, at).await?;
-            found.attachments.iter().map(|file| Attached { id: file.id.clone(), name: file.name.clone() }).collect()
-        };
-        self.send_with(project, text, &files, model).await
+        let (model, answering) = self.chosen(model).await?;
+        let guard = self.deps.gate.lock(project).await;
+        let state = self.idle(project).await?;
+        let at = position(&state, message)?;
+        let found = state.messages.get(at).filter(|m| m.role == Role::User);
+        let found = found.ok_or_else(|| ApiError::invalid("Only a message of yours can be sent again."))?;
+        let attached = |file: &Attachment| Attached { id: file.id.clone(), name: file.name.clone() };
+        let files: Vec<Attached> = found.attachments.iter().map(attached).collect();
+        self.deps.attach(&state, &files).await?;
+        self.back_to(&guard, project, &state, at).await?;
+        self.send_locked(&guard, project, text, &files, model, answering).await
     }
 
     /// Withdraws a message that waits.

@@ -24,9 +24,10 @@ pub use gate::AgentDeps;
 pub use repair::{RepairPolicy, Repairer};
 pub use turn::{TurnInput, TurnReport, TurnTask};
 
-use crate::domain::{ApiError, Attached, ErrorCode, EventBody, MessageId, ProjectId, Role, RunStatus, TurnOutcome};
+use crate::domain::{ApiError, Attached, ErrorCode, EventBody, MessageId, ModelRef, ProjectId, Role, TurnOutcome};
 use crate::store::new_message_id;
 use crate::workflow::Workflow;
+use gate::Guard;
 use std::time::Duration;
 
 /// The longest message, in bytes. Longer text belongs into a file.
@@ -65,11 +66,27 @@ impl Agent {
         files: &[Attached],
         model: Option<&str>,
     ) -> Result<MessageId, ApiError> {
-        let text = check_message(text)?;
-        let model = model.map(str::trim).filter(|m| !m.is_empty());
-        let answering = self.deps.name_model(model).await?;
-        let message = new_message_id();
+        let (model, answering) = self.chosen(model).await?;
         let guard = self.deps.gate.lock(project).await;
+        self.send_locked(&guard, project, check_message(text)?, files, model, answering).await
+    }
+
+    /// The model a person named, and how it is called. One that does not exist is an error.
+    async fn chosen<'a>(&self, model: Option<&'a str>) -> Result<(Option<&'a str>, ModelRef), ApiError> {
+        let model = model.map(str::trim).filter(|m| !m.is_empty());
+        Ok((model, self.deps.name_model(model).await?))
+    }
+
+    async fn send_locked(
+        &self,
+        guard: &Guard<'_>,
+        project: &ProjectId,
+        text: &str,
+        files: &[Attached],
+        model: Option<&str>,
+        answering: ModelRef,
+    ) -> Result<MessageId, ApiError> {
+        let message = new_message_id();
         let state = self.deps.store.events().state(project).await?;
         let attachments = self.deps.attach(&state, files).await?;
         let ids: Vec<_> = attachments.iter().map(|file| file.id.clone()).collect();
@@ -80,7 +97,7 @@ impl Agent {
         if state.turn.is_some() {
             self.deps.gate.choose_next(project, model);
         } else {
-            self.deps.start_turn(&guard, &self.workflow, project, model, answering).await?;
+            self.deps.start_turn(guard, &self.workflow, project, model, answering).await?;
         }
         Ok(message)
     }
@@ -102,7 +119,10 @@ impl Agent {
         match tokio::time::timeout(STOP_GRACE, ended).await {
             Ok(result) => result,
             // The task did not get to it (it was still queued, or had to be dropped): end the turn in its place.
-            Err(_) => Ok(self.deps.finish(project, &turn.run, TurnOutcome::Stopped, None).await?),
+            Err(_) => {
+                let usage = self.deps.used(project, &turn.run).await?;
+                Ok(self.deps.finish(project, &turn.run, TurnOutcome::Stopped, usage).await?)
+            }
         }
     }
 
@@ -132,20 +152,11 @@ impl Agent {
     pub async fn recover(&self) -> Result<(), ApiError> {
         for project in self.deps.store.events().projects().await?.into_iter().filter(|p| p.working) {
             let Some(turn) = self.deps.store.events().state(&project.id).await?.turn.clone() else { continue };
-            let outcome = match self.workflow.get(&turn.run).await {
-                Ok(run) if !run.summary.status.is_final() => continue,
-                Ok(run) if run.summary.status == RunStatus::Canceled => TurnOutcome::Stopped,
-                Ok(run) => TurnOutcome::Failed { error: run.error.unwrap_or_else(cut_off) },
-                Err(_) => TurnOutcome::Failed { error: cut_off() },
-            };
-            self.deps.finish(&project.id, &turn.run, outcome, None).await?;
+            let guard = self.deps.gate.lock(&project.id).await;
+            self.deps.end_without_task(&guard, &self.workflow, &project.id, &turn.run).await?;
         }
         Ok(())
     }
-}
-
-fn cut_off() -> ApiError {
-    ApiError::internal("The server stopped before this answer was complete. Retry to go on.")
 }
 
 /// Whether a message can be sent: text, not empty, of a bounded length. Returns it trimmed.

@@ -14,12 +14,16 @@ use crate::workflow::Workflow;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The same fault is not recorded more often than this (ms).
 const AGAIN: u64 = 5_000;
+/// At the start, faults are taken up in projects in which something happened in this time (ms).
+const LATELY: u64 = 60 * 60 * 1000;
+/// In so many of them.
+const TAKEN_UP: usize = 100;
 /// Faults told in one message.
 const TOLD: usize = 5;
 /// Characters of a fault's detail in the message.
@@ -58,6 +62,8 @@ pub struct Repairer {
     workflow: Workflow,
     policy: RepairPolicy,
     waiting: HashMap<ProjectId, Waiting>,
+    /// Projects whose turn ends: faults may have waited for that.
+    ends: broadcast::Receiver<ProjectId>,
 }
 
 /// A project with faults to look at.
@@ -68,8 +74,6 @@ struct Waiting {
 
 /// What is to be done about a project's faults now.
 enum Verdict {
-    /// Look again later.
-    Later,
     /// Nothing, by itself.
     Leave,
     /// Send these to the agent, with the model that answered last.
@@ -77,13 +81,17 @@ enum Verdict {
 }
 
 impl Repairer {
-    /// A repairer over the agent's parts.
+    /// A repairer over the agent's parts. Turns that end are noticed from now on.
     pub fn new(deps: AgentDeps, workflow: Workflow, policy: RepairPolicy) -> Self {
-        Self { deps, workflow, policy, waiting: HashMap::new() }
+        let ends = deps.gate.ends();
+        Self { deps, workflow, policy, waiting: HashMap::new(), ends }
     }
 
     /// Runs until it is told to stop or nobody can report any more.
     pub async fn run(mut self, mut faults: mpsc::Receiver<SeenFault>, stop: CancellationToken) {
+        if let Err(error) = self.take_up().await {
+            tracing::warn!(%error, "faults from before the start were not looked for");
+        }
         loop {
             let next = self.waiting.values().map(|w| w.due).min();
             tokio::select! {
@@ -92,9 +100,28 @@ impl Repairer {
                     Some(fault) => self.seen(fault).await,
                     None => return,
                 },
+                ended = self.ends.recv() => match ended {
+                    Ok(project) => self.wait(project),
+                    // Faults that are seen again are taken up then.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
                 () = until(next) => self.look().await,
             }
         }
+    }
+
+    /// Takes up what was open when the server ended, in projects in which something has happened lately.
+    async fn take_up(&mut self) -> Result<(), ApiError> {
+        let events = self.deps.store.events().clone();
+        let projects = events.projects().await?.into_iter();
+        let lately = projects.filter(|p| p.updated_at + LATELY > now_ms()).take(TAKEN_UP);
+        for project in lately.map(|p| p.id).collect::<Vec<_>>() {
+            if events.state(&project).await?.faults.iter().any(|f| f.state == FaultState::Open) {
+                self.wait(project);
+            }
+        }
+        Ok(())
     }
 
     async fn seen(&mut self, seen: SeenFault) {
@@ -103,6 +130,10 @@ impl Repairer {
             tracing::warn!(%project, %error, "a fault was not recorded");
             return;
         }
+        self.wait(project);
+    }
+
+    fn wait(&mut self, project: ProjectId) {
         let now = Instant::now();
         let waiting = self.waiting.entry(project).or_insert(Waiting { first: now, due: now });
         waiting.due = (now + self.policy.quiet).min(waiting.first + self.policy.longest);
@@ -113,7 +144,12 @@ impl Repairer {
         let id = fingerprint(&format!("{kind:?}"), &title);
         let events = self.deps.store.events();
         let state = events.state(&project).await?;
-        let just_seen = |f: &FaultView| f.state == FaultState::Open && f.last_at + AGAIN > now_ms();
+        // One that was seen before the last change is news if it is still there after it.
+        let just_seen = |f: &FaultView| {
+            matches!(f.state, FaultState::Open | FaultState::Trying)
+                && f.last_at + AGAIN > now_ms()
+                && f.last_at >= state.files_at
+        };
         if state.fault(&id).is_some_and(just_seen) {
             return Ok(());
         }
@@ -149,17 +185,22 @@ impl Repairer {
         let guard = self.deps.gate.lock(project).await;
         let events = self.deps.store.events();
         let state = events.state(project).await?;
+        if let Some(turn) = &state.turn
+            && self.deps.end_without_task(&guard, &self.workflow, project, &turn.run).await?
+        {
+            return Ok(false);
+        }
+        let state = events.state(project).await?;
         let (overtaken, exhausted) = self.sort_out(&state);
         let mut bodies: Vec<EventBody> = exhausted.into_iter().map(|fault| EventBody::FixGivenUp { fault }).collect();
-        if state.turn.is_none() && !overtaken.is_empty() {
+        if !overtaken.is_empty() {
             bodies.push(EventBody::FaultsGone { faults: overtaken });
         }
-        if state.turn.is_none() && !bodies.is_empty() {
+        if !bodies.is_empty() {
             events.append(project, bodies).await?;
         }
         let state = events.state(project).await?;
         match self.verdict(&state) {
-            Verdict::Later => Ok(false),
             Verdict::Leave => Ok(true),
             Verdict::Fix(faults, model) => {
                 let message = new_message_id();
@@ -190,8 +231,9 @@ impl Repairer {
     }
 
     fn verdict(&self, state: &ProjectState) -> Verdict {
-        if state.turn.is_some() || state.unanswered().next().is_some() {
-            return Verdict::Later;
+        // Messages that still wait were left there by a stop or a failure: the person decides.
+        if state.unanswered().next().is_some() {
+            return Verdict::Leave;
         }
         let last = state.messages.iter().rev().find(|m| m.role == Role::Assistant);
         let Some((model, outcome)) = last.and_then(|m| Some((m.model.clone()?, m.outcome.clone()?))) else {

@@ -79,6 +79,7 @@ impl Task for TurnTask {
     async fn run(&self, ctx: TaskContext, input: TurnInput) -> Result<TurnReport, TaskError> {
         let project =
             ctx.project.clone().ok_or_else(|| TaskError::Fatal(ApiError::invalid("a turn needs a project")))?;
+        let _until_the_end = self.deps.gate.execution(&project);
         let mut usage = None;
         let turn = Box::pin(turn(&self.deps, &ctx, &project, &input, &mut usage));
         // Whatever happens inside, the turn must end: a turn without an end locks the conversation.
@@ -92,7 +93,12 @@ impl Task for TurnTask {
                 TurnOutcome::Failed { error: ApiError::internal("The agent failed unexpectedly. Retry to go on.") }
             }
         };
-        self.deps.checkpoint(&ctx, &project).await;
+        // A person who stops it waits for the end, and what is stopped has little time; else the end comes last, so that
+        // what follows finds the checkpoint.
+        let stopped = outcome == TurnOutcome::Stopped;
+        if !stopped {
+            self.deps.checkpoint(&ctx, &project).await;
+        }
         // An end that finds no room on the disk waits for it: a turn without an end locks the conversation.
         let ended = loop {
             match self.end(&ctx, &project, &input, &outcome, usage).await {
@@ -101,6 +107,9 @@ impl Task for TurnTask {
             }
         };
         ended.map_err(TaskError::Fatal)?;
+        if stopped {
+            self.deps.checkpoint(&ctx, &project).await;
+        }
         match outcome {
             TurnOutcome::Stopped => Err(TaskError::Cancelled),
             TurnOutcome::Failed { error } => Err(TaskError::Fatal(error)),

@@ -136,9 +136,11 @@ impl ProjectState {
         }
     }
 
-    /// A turn that worked on faults ended: what it used is theirs, and they count as gone until they are seen again.
+    /// A turn that worked on faults ended: what it used is theirs. They count as gone until they are seen again, unless
+    /// they were during the turn, after its last change.
     fn settle_faults(&mut self, turn: &RunId, usage: Option<Usage>) {
         let Some(at) = self.messages.iter().rposition(|m| m.turn.as_ref() == Some(turn)) else { return };
+        let changed_at = self.messages.get(at).map_or(0, |m| m.at).max(self.files_at);
         let before = self.messages.get(..at).unwrap_or_default();
         let asked = before.iter().rev().take_while(|m| m.role == Role::User);
         let ids: Vec<String> = asked.flat_map(|m| m.fixes.iter().cloned()).collect();
@@ -147,7 +149,7 @@ impl ProjectState {
             fault.cost += usage.cost.unwrap_or(0);
             fault.tokens += usage.input_tokens + usage.output_tokens;
             if fault.state == FaultState::Trying {
-                fault.state = FaultState::Gone;
+                fault.state = if fault.last_at >= changed_at { FaultState::Open } else { FaultState::Gone };
             }
         }
     }

@@ -1,14 +1,15 @@
 //! Checkpoints through the whole server: each turn's end, going back, sending again, forking, cloning with git.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use crate::fake_model::{FakeModel, calls, says};
+use crate::fake_model::{Act, FakeModel, calls, says};
 use crate::support::{TestApp, answer};
 use reqwest::StatusCode;
 use sandcastle::config::ModelConfig;
-use sandcastle::domain::{Message, MessageId, ProjectId, ProjectState, Role};
+use sandcastle::domain::{EventBody, Message, MessageId, ModelRef, ProjectId, ProjectState, Role, TurnOutcome};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A server whose model plays these scripts.
 pub async fn app_with(fake: &FakeModel) -> TestApp {
@@ -198,5 +199,59 @@ async fn what_cannot_be_gone_back_to_is_refused_in_words() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
     let path = format!("/api/projects/{project}/repo.git/../../../db.sqlite");
     assert_ne!(answer(app.get(&path)).await.0, StatusCode::OK);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_sent_again_takes_nothing_back() {
+    // Only the demo is there, so any other model is an error.
+    let app = TestApp::start().await;
+    let events = app.services().store.events();
+    let project = events.create_project("Shop").await.unwrap();
+    let turn = sandcastle::store::new_run_id();
+    let model = ModelRef { id: "demo".to_owned(), label: "Demo".to_owned(), demo: true };
+    let message = sandcastle::store::new_message_id();
+    let asked = |text: &str| EventBody::UserMessage {
+        message: sandcastle::store::new_message_id(),
+        text: text.to_owned(),
+        attachments: Vec::new(),
+    };
+    let finished = EventBody::TurnFinished { turn: turn.clone(), outcome: TurnOutcome::Completed, usage: None };
+    let log = vec![asked("build a shop"), EventBody::TurnStarted { turn, message, model }, finished];
+    events.append(&project, log).await.unwrap();
+    let before = events.state(&project).await.unwrap();
+    let body = json!({"message": before.messages[0].id, "text": "build a bank", "model": "no-such-model"});
+    let (status, said) = answer(app.post(&format!("/api/projects/{project}/resend"), &body)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{said}");
+    assert_eq!(events.state(&project).await.unwrap().messages, before.messages);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_turn_ends_at_once_and_keeps_its_cost_and_its_checkpoint() {
+    let files = json!({"files": [{"path": "a.txt", "content": "one"}]}).to_string();
+    let first = calls(&[("create_sandbox", "{}"), ("generate_files", &files)]);
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 9, "cost": 0.5}});
+    let with_usage = |act: Act| match act {
+        Act::Send(bytes) => {
+            let text = String::from_utf8(bytes).unwrap();
+            Act::Send(text.replace("data: [DONE]", &format!("data: {usage}\n\ndata: [DONE]")).into_bytes())
+        }
+        act => act,
+    };
+    let first = first.into_iter().map(with_usage).collect();
+    let asked_again = Arc::new(Notify::new());
+    let fake = FakeModel::start(vec![first, vec![Act::Tell(Arc::clone(&asked_again)), Act::Hang]]).await;
+    let app = app_with(&fake).await;
+    let project = app.services().store.events().create_project("Shop").await.unwrap();
+    app.services().agent.send(&project, "build", None).await.unwrap();
+    asked_again.notified().await;
+    app.services().agent.stop(&project).await.unwrap();
+    let state = until(&app, &project, |s| s.messages[1].checkpoint.is_some()).await;
+    assert_eq!(state.messages[1].outcome, Some(TurnOutcome::Stopped));
+    assert_eq!(state.messages[1].usage.unwrap().cost, Some(500_000));
+    let events = app.services().store.events().after(&project, 0, 1000).await.unwrap();
+    let at = |kind: &str| events.iter().position(|e| serde_json::to_value(e).unwrap()["type"] == kind).unwrap();
+    assert!(at("turn_finished") < at("checkpoint_made"), "a person who stops does not wait for the checkpoint");
     app.stop().await;
 }

@@ -210,7 +210,7 @@ fn has_browser() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_picture() {
     let inside = Inside::new().await;
-    let page = "<!doctype html><body><h1>Shop</h1><script>console.log('all quiet'); brokenFunction()</script></body>";
+    let page = "<!doctype html><body><h1>Shop</h1><img src=none.png><script>console.log('all quiet'); console.error('no stock', 7); brokenFunction()</script></body>";
     let files = [("index.html", page), ("server.py", "def broken(:\n    pass\n")];
     inside.serve(&files, "python3 -m http.server 3000").await;
     let still = CommandSpec { line: "true".to_owned(), ..CommandSpec::default() };
@@ -233,7 +233,9 @@ async fn a_browser_inside_the_sandbox_finds_what_scripts_do_wrong_and_takes_a_pi
                 seen["ok"] == false && seen["detail"].as_str().unwrap().contains("brokenFunction is not defined"),
                 "{seen}"
             );
-            assert!(!seen["detail"].as_str().unwrap().contains("all quiet"), "{seen}");
+            let detail = seen["detail"].as_str().unwrap();
+            assert!(detail.contains("console.error: no stock 7") && detail.contains("none.png"), "{seen}");
+            assert!(!detail.contains("all quiet") && !detail.contains("favicon"), "{seen}");
             let id = AttachmentId::parse(seen["image"].as_str().unwrap()).unwrap();
             let picture = inside.store.attachments().read(&id).await.unwrap();
             assert_eq!(image_type(&picture), Some("image/png"));

@@ -1,11 +1,13 @@
 //! Auto-fix through the whole server, with a scripted model: a bounded number of tries, nothing lost, nothing broken.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use crate::fake_model::{Act, FakeModel, calls, chunk, says, stream_head};
+use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
 use crate::history::{app_with, until};
 use crate::support::TestApp;
 use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role};
 use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 fn first() -> Vec<Act> {
     let files = json!({"files": [{"path": "app.js", "content": "x"}]}).to_string();
@@ -62,6 +64,46 @@ async fn an_error_that_comes_back_is_given_up_after_three_tries_and_says_what_it
     {
         assert!(html.contains(words), "{words}: {html}");
     }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_shows_again_before_its_fix_ends_is_not_gone_and_is_tried_again() {
+    let again = Arc::new(Notify::new());
+    let files = json!({"files": [{"path": "app.js", "content": "y"}]}).to_string();
+    let mut ends = vec![Act::Wait(Arc::clone(&again))];
+    ends.extend(says("fixed, I think"));
+    // The check before the end sends it on, twice; then another try begins.
+    let insists = || says("it must be something else");
+    let scripts = vec![calls(&[("generate_files", &files)]), ends, insists(), insists(), says("now it is fixed")];
+    let (fake, app, project) = begun(scripts).await;
+    let title = "TypeError: a is undefined";
+    report(&app, &project, title);
+    let state = until(&app, &project, |s| s.faults.first().is_some_and(|f| f.last_at < s.files_at)).await;
+    assert_eq!(state.faults[0].state, FaultState::Trying);
+    report(&app, &project, title);
+    until(&app, &project, |s| s.faults[0].seen == 2).await;
+    again.notify_one();
+    let state = until(&app, &project, |s| s.faults[0].tries == 2 && s.faults[0].state == FaultState::Gone).await;
+    let told = |text: &str| fake.requests().iter().any(|r| r["messages"].to_string().contains(text));
+    assert!(told("the last change did not help"));
+    // The receipt of the first try did not say that all is well.
+    let checks = &state.messages[3].checks;
+    assert!(checks.iter().any(|c| c.name == "No errors seen" && !c.ok && c.detail.contains(title)), "{checks:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_waited_for_a_failed_turn_is_fixed_after_its_retry() {
+    let refused = vec![Act::Send(http("401 Unauthorized", "application/json", "", r#"{"error":{"message":"no"}}"#))];
+    let (_fake, app, project) = begun(vec![refused, says("built more"), says("fixed")]).await;
+    app.services().agent.send(&project, "more", None).await.unwrap();
+    until(&app, &project, |s| s.turn.is_none() && s.messages.len() == 4 && s.messages[3].outcome.is_some()).await;
+    report(&app, &project, "TypeError: a is undefined");
+    let state = until(&app, &project, |s| !s.faults.is_empty()).await;
+    assert_eq!(state.faults[0].state, FaultState::Open);
+    app.services().agent.retry(&project).await.unwrap();
+    until(&app, &project, |s| s.faults[0].state == FaultState::Gone && s.faults[0].tries == 1).await;
     app.stop().await;
 }
 

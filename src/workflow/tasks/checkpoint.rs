@@ -1,7 +1,8 @@
 //! `checkpoint` and `restoreCheckpoint`: the workspace stored, and put back.
 
-use crate::domain::{Checkpoint, ProjectId};
+use crate::domain::{Checkpoint, EventBody, ProjectId, RunId};
 use crate::sandbox::Service;
+use crate::store::EventLog;
 use crate::workflow::{Task, TaskContext, TaskError};
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 /// Stores the workspace.
 pub struct MakeCheckpoint {
     service: Service,
+    events: EventLog,
 }
 
 /// What `checkpoint` is given.
@@ -19,12 +21,14 @@ pub struct MakeCheckpointInput {
     pub project: ProjectId,
     /// What the commit says.
     pub message: String,
+    /// The turn whose work it is. It is told here, because the turn itself may be gone by then.
+    pub turn: RunId,
 }
 
 impl MakeCheckpoint {
-    /// The task over this service.
-    pub fn new(service: Service) -> Self {
-        Self { service }
+    /// The task over this service and the projects' events.
+    pub fn new(service: Service, events: EventLog) -> Self {
+        Self { service, events }
     }
 }
 
@@ -36,7 +40,10 @@ impl Task for MakeCheckpoint {
     type Output = Checkpoint;
 
     async fn run(&self, _: TaskContext, input: MakeCheckpointInput) -> Result<Checkpoint, TaskError> {
-        Ok(self.service.checkpoint(&input.project, &input.message).await?)
+        let checkpoint = self.service.checkpoint(&input.project, &input.message).await?;
+        let body = EventBody::CheckpointMade { turn: input.turn, checkpoint: checkpoint.clone() };
+        self.events.append(&input.project, vec![body]).await?;
+        Ok(checkpoint)
     }
 }
 

@@ -57,7 +57,7 @@ pub fn register(workflow: &Workflow, service: &Service, store: &Store) {
     workflow.register(StopCommand::new(service.clone()));
     workflow.register(SearchFiles::new(service.clone()));
     workflow.register(FetchPage::new(service.clone()));
-    workflow.register(MakeCheckpoint::new(service.clone()));
+    workflow.register(MakeCheckpoint::new(service.clone(), events.clone()));
     workflow.register(RestoreCheckpoint::new(service.clone()));
     workflow.register(StartFork::new(service.clone()));
     workflow.register(ImportGit::new(service.clone()));

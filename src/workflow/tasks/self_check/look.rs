@@ -1,7 +1,7 @@
 //! One look at a page by the DevTools protocol: what the browser is asked, and what its messages mean. Here is no I/O and
 //! no clock, and nothing a message says is relied on.
 
-use super::messages::{Exception, Message, Params, cut};
+use super::messages::{Entry, Message, Params, cut};
 use super::traffic::Traffic;
 use crate::domain::image_type;
 use base64::Engine as _;
@@ -84,7 +84,11 @@ impl Look {
             }
             // Of a worker only its errors are heard.
             (None, Some("Runtime.exceptionThrown")) => {
-                self.thrown(&message.params.exception_details);
+                self.note(message.params.exception_details.describe());
+                Ok(())
+            }
+            (None, Some("Runtime.consoleAPICalled")) if message.params.r#type.as_deref() == Some("error") => {
+                self.note(message.params.written());
                 Ok(())
             }
             (None, Some(method)) if message.session_id.is_some() && message.session_id == self.session => {
@@ -113,7 +117,8 @@ impl Look {
         self.picture.take()
     }
 
-    /// Errors nobody caught, each once.
+    /// Errors of the page, each once: those nobody caught, those its scripts wrote to the console, and what of its own
+    /// it could not load.
     pub fn errors(self) -> Vec<String> {
         self.errors
     }
@@ -149,7 +154,7 @@ impl Look {
                 self.attach(self.session.clone());
                 let size = json!({"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": false});
                 self.ask("Emulation.setDeviceMetricsOverride", size);
-                let domains = ["Page.enable", "Runtime.enable", "Network.enable"];
+                let domains = ["Page.enable", "Runtime.enable", "Network.enable", "Log.enable"];
                 self.preparing = domains.map(|domain| self.ask(domain, json!({}))).to_vec();
             }
             Some("worker") if self.may_reply() => {
@@ -181,14 +186,22 @@ impl Look {
                 self.traffic.pass_over(request);
             }
             "Network.loadingFinished" | "Network.loadingFailed" => self.traffic.end(request, now),
+            // What it has from elsewhere is not its fault, nor that it has no icon.
+            "Log.entryAdded" if params.entry.level.as_deref() == Some("error") && self.is_own(&params.entry) => {
+                self.note(params.entry.describe());
+            }
             "Inspector.targetCrashed" => return Err("the page crashed".to_owned()),
             _ => {}
         }
         Ok(())
     }
 
-    fn thrown(&mut self, exception: &Exception) {
-        let error = exception.describe();
+    fn is_own(&self, entry: &Entry) -> bool {
+        let path = entry.url.as_deref().and_then(|url| url.strip_prefix(self.url.as_str()));
+        path.is_some_and(|path| path != "favicon.ico")
+    }
+
+    fn note(&mut self, error: String) {
         if self.errors.len() < ERRORS && !self.errors.contains(&error) {
             self.errors.push(error);
         }
@@ -336,9 +349,27 @@ mod tests {
     }
 
     #[test]
-    fn only_errors_that_nobody_caught_are_told_each_once_and_five_at_most() {
+    fn what_a_script_or_the_browser_writes_as_an_error_is_told_if_it_is_the_pages_own() {
         let (mut look, now) = begun();
-        event(&mut look, "Runtime.consoleAPICalled", json!({"type": "error", "args": []}), now);
+        let written = json!([{"value": "no user"}, {"value": 7}, {"description": "Error: gone\n    at a.js:1:1"}]);
+        event(&mut look, "Runtime.consoleAPICalled", json!({"type": "error", "args": written}), now);
+        event(&mut look, "Runtime.consoleAPICalled", json!({"type": "warning", "args": [{"value": "old"}]}), now);
+        for (level, url) in [
+            ("error", "http://localhost:3000/a.png"),
+            ("error", "http://localhost:3000/favicon.ico"),
+            ("error", "https://fonts.example.com/a.css"),
+            ("warning", "http://localhost:3000/b.png"),
+        ] {
+            let entry = json!({"level": level, "text": "Failed to load resource: 404", "url": url});
+            event(&mut look, "Log.entryAdded", json!({"entry": entry}), now);
+        }
+        let loaded = "Failed to load resource: 404 at http://localhost:3000/a.png";
+        assert_eq!(look.errors(), ["console.error: no user 7 Error: gone", loaded]);
+    }
+
+    #[test]
+    fn errors_are_told_each_once_and_five_at_most() {
+        let (mut look, _) = begun();
         for n in [0, 0, 1, 2, 3, 4, 5, 6] {
             throw(&mut look, json!({"text": "Uncaught", "exception": {"value": n}}));
         }

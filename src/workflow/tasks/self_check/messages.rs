@@ -81,6 +81,17 @@ pub struct Params {
     pub(super) r#type: Option<String>,
     pub(super) response: Response,
     pub(super) exception_details: Exception,
+    pub(super) args: Vec<Thrown>,
+    pub(super) entry: Entry,
+}
+
+/// What the browser itself writes to the console.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Entry {
+    pub(super) level: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) url: Option<String>,
 }
 
 /// What a session is attached to.
@@ -139,7 +150,7 @@ pub struct Place {
     pub(super) line_number: Option<u64>,
 }
 
-/// What was thrown: an object as text, or a value.
+/// What was thrown, or written to the console: an object as text, or a value.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Thrown {
@@ -150,14 +161,7 @@ pub struct Thrown {
 impl Exception {
     /// `Uncaught ReferenceError: f is not defined at http://localhost:3000/a.js (7)`.
     pub fn describe(&self) -> String {
-        let thrown = match (&self.exception.description, &self.exception.value) {
-            // What follows the message are the calls it came through.
-            (Some(description), _) => description.split("\n    at ").next().unwrap_or_default().to_owned(),
-            (None, Value::String(text)) => text.clone(),
-            (None, Value::Null) => String::new(),
-            (None, value) => value.to_string(),
-        };
-        let text = format!("{} {thrown}", self.text.as_deref().unwrap_or("Uncaught"));
+        let text = format!("{} {}", self.text.as_deref().unwrap_or("Uncaught"), self.exception.describe());
         let caller = self.stack_trace.call_frames.first();
         let place = match &self.url {
             Some(url) => Some((url, self.line_number)),
@@ -167,6 +171,33 @@ impl Exception {
             Some((url, Some(line))) => format!("{} at {} ({})", cut(&text), cut(url), line.saturating_add(1)),
             _ => cut(&text),
         }
+    }
+}
+
+impl Thrown {
+    /// An error's message without the calls it came through.
+    fn describe(&self) -> String {
+        match (&self.description, &self.value) {
+            (Some(description), _) => description.split("\n    at ").next().unwrap_or_default().to_owned(),
+            (None, Value::String(text)) => text.clone(),
+            (None, Value::Null) => String::new(),
+            (None, value) => value.to_string(),
+        }
+    }
+}
+
+impl Params {
+    /// What a script wrote to the console: `console.error: no user 7`.
+    pub fn written(&self) -> String {
+        let words: Vec<String> = self.args.iter().map(Thrown::describe).collect();
+        cut(&format!("console.error: {}", words.join(" ")))
+    }
+}
+
+impl Entry {
+    /// `Failed to load resource: ... 404 (Not Found) at http://localhost:3000/a.png`.
+    pub fn describe(&self) -> String {
+        format!("{} at {}", cut(self.text.as_deref().unwrap_or_default()), cut(self.url.as_deref().unwrap_or_default()))
     }
 }
 

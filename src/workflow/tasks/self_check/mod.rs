@@ -32,8 +32,8 @@ pub struct SelfCheck {
 pub struct SelfCheckInput {
     /// The project.
     pub project: ProjectId,
-    /// The port of the app.
-    pub port: u16,
+    /// The port of the app; none if there is no app to be seen.
+    pub port: Option<u16>,
 }
 
 /// What `selfCheck` returns.
@@ -50,14 +50,14 @@ impl SelfCheck {
         Self { service, attachments }
     }
 
-    async fn page(&self, ctx: &TaskContext, input: &SelfCheckInput) -> Result<Vec<Checked>, SandboxError> {
-        let answered = self.service.read_page(&input.project, input.port, "/", ANSWER, &ctx.cancel).await;
+    async fn page(&self, ctx: &TaskContext, project: &ProjectId, port: u16) -> Result<Vec<Checked>, SandboxError> {
+        let answered = self.service.read_page(project, port, "/", ANSWER, &ctx.cancel).await;
         let (status, body) = match answered {
             Ok(page) => page,
             Err(SandboxError::Cancelled) => return Err(SandboxError::Cancelled),
             Err(error) => return Ok(vec![check("The app answers", false, cut(&error.to_string()))]),
         };
-        let answers = check("The app answers", status < 400, format!("GET / on port {}: HTTP {status}", input.port));
+        let answers = check("The app answers", status < 400, format!("GET / on port {port}: HTTP {status}"));
         let shows = shows_something(&body);
         let detail =
             if shows { format!("{} bytes", body.len()) } else { "no text, picture or script in it".to_owned() };
@@ -77,12 +77,18 @@ impl Task for SelfCheck {
     }
 
     async fn run(&self, ctx: TaskContext, input: SelfCheckInput) -> Result<SelfCheckOutput, TaskError> {
-        let mut checks = self.page(&ctx, &input).await?;
+        let project = &input.project;
+        let mut checks = match input.port {
+            Some(port) => self.page(&ctx, project, port).await?,
+            None => self.not_shown(project).await?.into_iter().collect(),
+        };
         // There is nothing to look at where nothing answers.
-        if checks.iter().all(|check| check.ok) {
-            checks.push(self.look(&ctx, &input.project, input.port).await?);
+        if let Some(port) = input.port
+            && checks.iter().all(|check| check.ok)
+        {
+            checks.push(self.look(&ctx, project, port).await?);
         }
-        checks.extend(self.compiles(&ctx, &input.project).await?);
+        checks.extend(self.compiles(&ctx, project).await?);
         Ok(SelfCheckOutput { checks })
     }
 }

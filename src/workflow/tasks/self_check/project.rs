@@ -12,8 +12,26 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const TYPES: &str = "Types fit";
 const BUILDS: &str = "It builds";
+const SHOWN: &str = "The app is shown";
 
 impl SelfCheck {
+    /// That a person cannot see the app, where there is one that could be shown.
+    pub(super) async fn not_shown(&self, project: &ProjectId) -> Result<Option<Checked>, SandboxError> {
+        let tree = self.service.list_files(project).await?;
+        let package = self.package(project, &tree).await?;
+        let why = "No preview is open, so the person sees nothing of it. Start it and call get_sandbox_url; if it is \
+                   nothing to be seen in a browser, say how to use it.";
+        Ok(servable(&tree, package.as_ref()).then(|| check(SHOWN, false, why.to_owned())))
+    }
+
+    async fn package(&self, project: &ProjectId, tree: &[FileNode]) -> Result<Option<Value>, SandboxError> {
+        let text = match tree.iter().any(|node| node.name == "package.json") {
+            true => self.service.read_file(project, "package.json").await?.text,
+            false => None,
+        };
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
     /// Checks types, or builds into nowhere. None if the project has nothing of the kind, or if it takes too long.
     pub(super) async fn compiles(
         &self,
@@ -21,11 +39,7 @@ impl SelfCheck {
         project: &ProjectId,
     ) -> Result<Option<Checked>, SandboxError> {
         let tree = self.service.list_files(project).await?;
-        let package = match tree.iter().any(|node| node.name == "package.json") {
-            true => self.service.read_file(project, "package.json").await?.text,
-            false => None,
-        };
-        let package = package.and_then(|text| serde_json::from_str(&text).ok());
+        let package = self.package(project, &tree).await?;
         let Some((name, line)) = command(&tree, package.as_ref()) else { return Ok(None) };
         let spec = CommandSpec {
             line: line.to_owned(),
@@ -44,6 +58,12 @@ impl SelfCheck {
             if exit.success() { line.to_owned() } else { format!("{line}: {}\n{}", exit.describe(), log.text) };
         Ok(Some(check(name, exit.success(), cut(&detail))))
     }
+}
+
+/// Whether the project looks like something to be seen in a browser: a page, or a package that starts a server.
+fn servable(tree: &[FileNode], package: Option<&Value>) -> bool {
+    let starts = |name: &str| package.is_some_and(|p| p.pointer(&format!("/scripts/{name}")).is_some());
+    tree.iter().any(|node| node.name == "index.html") || ["dev", "start", "serve"].into_iter().any(starts)
 }
 
 /// The check and its command. A build that would write where the running server reads (Next.js) is none.
@@ -100,5 +120,17 @@ mod tests {
         assert_eq!(chosen(&["go.mod", "main.go"], Value::Null).unwrap().1, "go vet ./...");
         assert!(chosen(&["app.py"], Value::Null).unwrap().1.contains("compileall"));
         assert_eq!(chosen(&["index.html"], Value::Null), None);
+    }
+
+    #[test]
+    fn a_page_or_a_package_that_starts_is_something_to_be_shown() {
+        let seen = |names: &[&str], package: Value| {
+            let tree = build_tree(names.iter().map(|name| ((*name).to_owned(), FileKind::File, 1)));
+            servable(&tree, Some(&package))
+        };
+        assert!(seen(&["index.html"], Value::Null));
+        assert!(seen(&["package.json"], json!({"scripts": {"dev": "vite"}})));
+        assert!(!seen(&["package.json"], json!({"scripts": {"test": "node --test"}})));
+        assert!(!seen(&["main.py", "README.md"], Value::Null));
     }
 }
