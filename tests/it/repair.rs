@@ -156,3 +156,18 @@ async fn an_error_that_has_cost_its_money_is_given_up_before_its_tries_are_used(
     assert_eq!(fake.requests().len(), 3);
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_nobody_can_see_is_noticed_before_the_end() {
+    let files = json!({"files": [{"path": "index.html", "content": "<h1>Shop</h1>"}]}).to_string();
+    let first = calls(&[("create_sandbox", "{}"), ("generate_files", &files)]);
+    let fake = FakeModel::start(vec![first, says("done"), says("open index.html yourself"), says("as I said")]).await;
+    let app = app_with(&fake).await;
+    let project = app.services().store.events().create_project("App").await.unwrap();
+    app.services().agent.send(&project, "build a shop", None).await.unwrap();
+    let state = until(&app, &project, |s| s.turn.is_none() && s.messages.iter().any(|m| m.outcome.is_some())).await;
+    assert!(fake.requests()[2]["messages"].to_string().contains("No preview is open"));
+    let checks = &state.messages[1].checks;
+    assert!(checks.iter().any(|c| c.name == "The app is shown" && !c.ok), "{checks:?}");
+    app.stop().await;
+}
