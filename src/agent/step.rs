@@ -59,6 +59,15 @@ enum StepError {
     Other(ApiError),
 }
 
+impl StepError {
+    fn told(&self) -> ApiError {
+        match self {
+            Self::Model(error) => ApiError::new(ErrorCode::Model, error.to_string()),
+            Self::Other(error) => error.clone(),
+        }
+    }
+}
+
 impl From<crate::store::StoreError> for StepError {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Other(error.into())
@@ -109,7 +118,8 @@ impl<'a> Asking<'a> {
                 tools: self.deps.toolbox.specs(),
                 effort: self.model.effort.clone(),
             };
-            match self.hear(request).await {
+            let asking = format!("ask {} ({step})", self.model.wire);
+            match self.ctx.shown(&asking, self.hear(request), StepError::told).await {
                 Ok(heard) if says_nothing(&heard) && !silent => {
                     silent = true;
                     self.spent(heard.answer.usage, usage);

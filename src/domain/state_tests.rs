@@ -4,6 +4,7 @@ use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
 
 fn message() -> impl Strategy<Value = MessageId> {
     (0..4u8).prop_map(|n| MessageId::parse(format!("msg_{n}")).unwrap())
@@ -154,9 +155,145 @@ fn machine() -> impl Strategy<Value = EventBody> {
     ]
 }
 
+fn fault() -> impl Strategy<Value = String> {
+    select(vec!["f1", "f2", "f3"]).prop_map(str::to_owned)
+}
+
+fn seen() -> impl Strategy<Value = Fault> {
+    let kinds = vec![FaultKind::Browser, FaultKind::Exit, FaultKind::Output, FaultKind::Blank];
+    (fault(), select(kinds), text(), text()).prop_map(|(id, kind, title, detail)| Fault { id, kind, title, detail })
+}
+
+fn attachment() -> impl Strategy<Value = Attachment> {
+    (select(vec!["0a", "1b"]), any::<bool>(), path()).prop_map(|(hex, image, path)| Attachment {
+        id: AttachmentId::parse(hex.repeat(32)).unwrap(),
+        name: "a file".to_owned(),
+        bytes: 7,
+        image,
+        path,
+    })
+}
+
+fn line() -> impl Strategy<Value = NetworkLine> {
+    (select(vec!["a.example.com", "b.example.com"]), any::<bool>(), text(), any::<u32>()).prop_map(
+        |(target, allowed, why, count)| NetworkLine {
+            target: target.to_owned(),
+            port: 443,
+            allowed,
+            why,
+            program: "node".to_owned(),
+            connections: u64::from(count),
+            sent: 1,
+            received: 2,
+            last_at: u64::from(count),
+        },
+    )
+}
+
+fn history() -> impl Strategy<Value = EventBody> {
+    let states = vec![PlanState::Todo, PlanState::Doing, PlanState::Done];
+    let step = (text(), select(states)).prop_map(|(title, state)| PlanStep { title, state });
+    prop_oneof![
+        (message(), text(), vec(attachment(), 0..3)).prop_map(|(message, text, attachments)| EventBody::UserMessage {
+            message,
+            text,
+            attachments
+        }),
+        (call(), vec(step, 0..4)).prop_map(|(call, steps)| EventBody::PlanChanged { call, steps }),
+        proptest::option::of(any::<u64>()).prop_map(|limit| EventBody::BudgetSet { limit }),
+        (run(), any::<u32>()).prop_map(|(turn, files)| EventBody::CheckpointMade {
+            turn,
+            checkpoint: Checkpoint { commit: "c0ffee".to_owned(), files, added: 1, removed: 2 },
+        }),
+        proptest::option::of(message()).prop_map(|message| EventBody::WentBack { message }),
+        message().prop_map(|message| EventBody::MessageWithdrawn { message }),
+        message().prop_map(|message| EventBody::MessageMovedUp { message }),
+    ]
+}
+
+fn repairs() -> impl Strategy<Value = EventBody> {
+    let image = || select(vec![None, Some(AttachmentId::parse("2c".repeat(32)).unwrap())]);
+    let check = (text(), any::<bool>(), any::<bool>(), image()).prop_map(|(detail, ok, skipped, image)| Checked {
+        name: "The app answers".to_owned(),
+        ok,
+        detail,
+        skipped,
+        image,
+    });
+    prop_oneof![
+        seen().prop_map(|fault| EventBody::FaultSeen { fault }),
+        vec(fault(), 0..3).prop_map(|faults| EventBody::FaultsGone { faults }),
+        (message(), text(), vec(fault(), 0..3)).prop_map(|(message, text, faults)| EventBody::FixStarted {
+            message,
+            text,
+            faults
+        }),
+        fault().prop_map(|fault| EventBody::FixGivenUp { fault }),
+        fault().prop_map(|fault| EventBody::FixAllowed { fault }),
+        any::<bool>().prop_map(|on| EventBody::AutoFixSet { on }),
+        (run(), vec(check, 0..3)).prop_map(|(turn, checks)| EventBody::TurnChecked { turn, checks }),
+    ]
+}
+
+fn network() -> impl Strategy<Value = EventBody> {
+    let modes = vec![NetworkMode::Internet, NetworkMode::Allowlist, NetworkMode::Off];
+    let names = || vec(text(), 0..3);
+    let policy = (select(modes), names(), names()).prop_map(|(mode, allow, deny)| NetworkPolicy { mode, allow, deny });
+    prop_oneof![
+        policy.prop_map(|policy| EventBody::NetworkPolicyChanged { policy }),
+        vec(line(), 0..4).prop_map(|lines| EventBody::NetworkUsed { lines }),
+    ]
+}
+
+/// Kinds of events.
+const KINDS: usize = 37;
+
+/// Which kind of event it is. A new kind does not compile here before it has a place in the logs below.
+fn kind(body: &EventBody) -> usize {
+    match body {
+        EventBody::ProjectCreated { .. } => 0,
+        EventBody::ProjectRenamed { .. } => 1,
+        EventBody::UserMessage { .. } => 2,
+        EventBody::TurnStarted { .. } => 3,
+        EventBody::TurnRewound { .. } => 4,
+        EventBody::TextDelta { .. } => 5,
+        EventBody::ReasoningDelta { .. } => 6,
+        EventBody::PartRendered { .. } => 7,
+        EventBody::ToolCallStarted { .. } => 8,
+        EventBody::FileDelta { .. } => 9,
+        EventBody::ToolCallSubmitted { .. } => 10,
+        EventBody::ToolCallFinished { .. } => 11,
+        EventBody::PlanChanged { .. } => 12,
+        EventBody::FileWritten { .. } => 13,
+        EventBody::FilesChanged => 14,
+        EventBody::SandboxChanged { .. } => 15,
+        EventBody::CommandStarted { .. } => 16,
+        EventBody::CommandExited { .. } => 17,
+        EventBody::PortOpened { .. } => 18,
+        EventBody::PortClosed { .. } => 19,
+        EventBody::PreviewReady { .. } => 20,
+        EventBody::NetworkPolicyChanged { .. } => 21,
+        EventBody::NetworkUsed { .. } => 22,
+        EventBody::RunChanged { .. } => 23,
+        EventBody::BudgetSet { .. } => 24,
+        EventBody::CheckpointMade { .. } => 25,
+        EventBody::WentBack { .. } => 26,
+        EventBody::MessageWithdrawn { .. } => 27,
+        EventBody::MessageMovedUp { .. } => 28,
+        EventBody::FaultSeen { .. } => 29,
+        EventBody::FaultsGone { .. } => 30,
+        EventBody::FixStarted { .. } => 31,
+        EventBody::FixGivenUp { .. } => 32,
+        EventBody::FixAllowed { .. } => 33,
+        EventBody::AutoFixSet { .. } => 34,
+        EventBody::TurnChecked { .. } => 35,
+        EventBody::TurnFinished { .. } => 36,
+    }
+}
+
 /// A log: any events, also those that refer to nothing.
 fn log() -> impl Strategy<Value = Vec<Event>> {
-    vec(prop_oneof![conversation(), tools(), machine()], 0..80).prop_map(|bodies| {
+    vec(prop_oneof![conversation(), tools(), machine(), history(), repairs(), network()], 0..80).prop_map(|bodies| {
         let created = EventBody::ProjectCreated { project: project(), name: "First".to_owned() };
         let bodies = std::iter::once(created).chain(bodies);
         (1..).zip(bodies).map(|(seq, body)| Event { seq, at: 1_000 + seq * 3, body }).collect()
@@ -171,6 +308,14 @@ fn folded(events: &[Event]) -> ProjectState {
     let mut state = ProjectState::empty(project());
     state.apply_all(events);
     state
+}
+
+#[test]
+fn the_logs_made_up_here_have_every_kind_of_event() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let logs = (0..200).map(|_| log().new_tree(&mut runner).unwrap().current());
+    let found: std::collections::BTreeSet<usize> = logs.flatten().map(|event| kind(&event.body)).collect();
+    assert_eq!(found.len(), KINDS, "{found:?}");
 }
 
 mod fuzz {
@@ -250,6 +395,9 @@ mod fuzz {
                 prop_assert!(preview || told(Change::Preview));
                 prop_assert!(before.files_rev == state.files_rev || told(Change::Files));
                 prop_assert!(before.turn == state.turn || told(Change::Turn));
+                let faults = before.faults == state.faults && before.auto_fix == state.auto_fix;
+                prop_assert!(faults || told(Change::Faults));
+                prop_assert!(before.network == state.network || told(Change::Network));
             }
         }
     }

@@ -50,6 +50,30 @@ impl TaskContext {
         }
     }
 
+    /// Shows a piece of work as a step of the run. Unlike [`TaskContext::step`] it is done again whenever the run is, and a
+    /// record that fails does not fail the work.
+    pub async fn shown<T, E>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, E>>,
+        told: impl Fn(&E) -> ApiError,
+    ) -> Result<T, E> {
+        let (runs, clock) = (self.workflow.runs(), self.workflow.clock());
+        let step = runs.step_begin(&self.run, name, self.attempt, clock.now_ms()).await;
+        let result = work.await;
+        let error = result.as_ref().err().map(told);
+        let recorded = match step {
+            Ok(step) => {
+                runs.step_end(&self.run, step, clock.now_ms(), error.as_ref().map_or(Ok(&Value::Null), Err)).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(run = %self.run, %error, "a step was not shown");
+        }
+        result
+    }
+
     /// Waits, across executions: a run that is cut off meanwhile waits for what is left. The run is `WAITING`.
     pub async fn sleep(&self, name: &str, duration: Duration) -> Result<(), TaskError> {
         let (runs, clock) = (self.workflow.runs(), self.workflow.clock());

@@ -49,6 +49,9 @@ async fn a_turn_runs_its_calls_and_shows_files_while_they_are_written() {
     assert_eq!(requests.len(), 2);
     assert!(requests[0]["messages"][0]["content"].as_str().unwrap().contains("Sandcastle"));
     assert_eq!(requests[0]["tools"].as_array().unwrap().len(), 12);
+    let run = bench.store.runs().detail(state.messages[1].turn.as_ref().unwrap()).await.unwrap();
+    let steps: Vec<(&str, bool)> = run.steps.iter().map(|s| (s.name.as_str(), s.finished_at.is_some())).collect();
+    assert_eq!(steps, [("ask test-model (1)", true), ("ask test-model (2)", true)]);
 }
 
 #[tokio::test]
