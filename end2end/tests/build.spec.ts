@@ -46,8 +46,12 @@ test('what was built is in every pane: files, logs, runs', async ({ page, workbe
 /** Asks the demo's own follow-up and sees it in the running app. */
 async function changesWithoutReload(workbench: import('./fixtures/workbench').Workbench, timeout = 20_000): Promise<void> {
   const before = await workbench.appLightness();
+  // A page that is loaded again forgets this.
+  await workbench.app.locator('html').evaluate((html) => Object.assign(html, { sameDocument: true }));
   await workbench.send('Make it dark');
   await expect.poll(() => workbench.appLightness().catch(() => before), { timeout }).toBeLessThan(0.25);
   expect(before, 'it was light').toBeGreaterThan(0.5);
+  const kept = await workbench.app.locator('html').evaluate((html) => 'sameDocument' in html);
+  expect(kept, 'the change came without loading the page again').toBe(true);
   await workbench.settled(timeout);
 }

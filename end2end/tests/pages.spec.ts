@@ -9,6 +9,19 @@ for (const path of ['/', '/runs']) {
   });
 }
 
+test('every document of a project and of the server opens with a heading and a title', async ({ page, workbench }) => {
+  await workbench.askSample(/./);
+  await workbench.settled();
+  const project = new URL(page.url()).pathname;
+  const changes = await page.getByRole('link', { name: /file.*changed|changed/i }).first().getAttribute('href');
+  const documents = ['/settings', '/settings/models', '/settings/keys', '/import', '/login', `${project}/settings`, `${project}/faults`];
+  for (const path of [...documents, changes ?? '']) {
+    await page.goto(path);
+    await expect(page, path).toHaveTitle(/Sandcastle/);
+    await expect(page.getByRole('heading', { level: 1 }), path).toHaveCount(1);
+  }
+});
+
 test('a page whose WebAssembly has stopped says so once and offers to reload', async ({ page, workbench }) => {
   await workbench.open('/');
   await page.evaluate(() => {

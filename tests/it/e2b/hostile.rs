@@ -57,11 +57,59 @@ async fn nonsense_gets_a_precise_error_and_nothing_hangs() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {said}");
     }
     let sandbox = server.sandbox().await;
+    hostile_bodies(&server, &sandbox).await;
     hostile_calls(&server, &sandbox).await;
     hostile_files(&server, &sandbox).await;
     let (status, _) = answer(server.api(Method::DELETE, &format!("/sandboxes/{}", sandbox.0))).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     server.app.stop().await;
+}
+
+/// Every route and call that reads a body, with what is none.
+async fn hostile_bodies(server: &Server, sandbox: &(String, String)) {
+    let bodies = || [b"\"words\"".to_vec(), b"{\"timeout\":\"\xff\xfe\"}".to_vec(), b"{".to_vec(), vec![b'['; 2 << 20]];
+    let of = |action: &str| format!("/sandboxes/{}/{action}", sandbox.0);
+    let mut routes = vec![
+        (Method::POST, "/sandboxes".to_owned()),
+        (Method::POST, "/v2/sandboxes".to_owned()),
+        (Method::POST, "/v3/templates".to_owned()),
+        (Method::PUT, of("network")),
+    ];
+    for action in ["timeout", "refreshes", "pause", "resume", "connect", "snapshots", "fork"] {
+        routes.push((Method::POST, of(action)));
+    }
+    for (method, path) in routes {
+        for body in bodies() {
+            let shown = String::from_utf8_lossy(&body).chars().take(12).collect::<String>();
+            let request = server.api(method.clone(), &path).header("content-type", "application/json").body(body);
+            let (status, said) = answer(request).await;
+            assert!(status.is_client_error(), "{method} {path} {shown}: {status} {said}");
+            assert_eq!(said["code"], status.as_u16(), "{method} {path} {shown}: {said}");
+            assert!(said["message"].is_string(), "{method} {path} {shown}: {said}");
+        }
+    }
+    let calls = ["Stat", "MakeDir", "Move", "ListDir", "Remove", "CreateWatcher", "GetWatcherEvents", "RemoveWatcher"];
+    let files = calls.map(|call| format!("/filesystem.Filesystem/{call}"));
+    let calls = ["List", "Update", "SendInput", "SendSignal", "CloseStdin"];
+    let processes = calls.map(|call| format!("/process.Process/{call}"));
+    for path in files.iter().chain(&processes) {
+        for body in bodies() {
+            let shown = String::from_utf8_lossy(&body).chars().take(12).collect::<String>();
+            let request = server.inside(sandbox, Method::POST, path).header("content-type", "application/json");
+            let (status, said) = answer(request.body(body)).await;
+            assert!(status.is_client_error() && said["code"].is_string(), "{path} {shown}: {status} {said}");
+        }
+    }
+    for path in ["/process.Process/Connect", "/process.Process/StreamInput", "/filesystem.Filesystem/WatchDir"] {
+        for body in bodies() {
+            let framed = [&[0][..], &u32::try_from(body.len()).unwrap().to_be_bytes(), &body].concat();
+            let request = server.inside(sandbox, Method::POST, path).header("content-type", "application/connect+json");
+            let frame = request.body(framed).send().await.unwrap().bytes().await.unwrap();
+            assert_eq!(frame[0], 2, "{path}");
+            let said: Value = serde_json::from_slice(&frame[5..]).unwrap();
+            assert!(said["error"]["code"].is_string(), "{path}: {said}");
+        }
+    }
 }
 
 async fn hostile_calls(server: &Server, sandbox: &(String, String)) {
