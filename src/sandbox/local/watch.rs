@@ -2,8 +2,8 @@
 //! and memory where there are no control groups. Says when a limit is near or was hit. Sleeps while nothing runs.
 
 use super::live::Live;
-use super::walk::TreeSize;
-use super::{blocking, oom, workspace};
+use super::walk::{self, TreeSize};
+use super::{blocking, oom};
 use crate::sandbox::SandboxError;
 use rustix::fs::fstatvfs;
 use std::sync::Arc;
@@ -113,28 +113,36 @@ struct Measured {
 impl Disk {
     /// Why everything must be killed, if it must.
     async fn breach(&mut self, live: &Arc<Live>) -> Option<String> {
-        let config = &live.shared.config;
-        let (limit, floor) = (limits(live), config.disk_floor_mib << 20);
-        let directory = workspace::open_root(&live.workspace.files).ok()?;
-        let space = fstatvfs(&directory).ok()?;
-        let free = TreeSize { bytes: space.f_bavail.saturating_mul(space.f_frsize), files: space.f_favail };
-        if free.bytes < floor {
-            return Some(format!("the host's disk is nearly full: less than {} MiB are free", floor >> 20));
+        let limit = limits(live);
+        let free = match free(live) {
+            Ok(free) => free,
+            Err(error) => {
+                tracing::warn!(sandbox = %live.id, %error, "the disk's free space is not known");
+                return None;
+            }
+        };
+        if free.bytes < floor(live) {
+            let mib = live.shared.config.disk_floor_mib;
+            return Some(format!("the host's disk is nearly full: less than {mib} MiB are free"));
         }
         if !self.due(free, limit) {
             return None;
         }
         let started = Instant::now();
         let measured = Arc::clone(live);
-        let size = match blocking(move || measured.workspace.measure()).await {
+        let size = match blocking(move || measure(&measured)).await {
             Ok(size) => size,
             Err(SandboxError::Limit(reason)) => return Some(reason),
-            Err(_) => return None,
+            Err(error) => {
+                tracing::warn!(sandbox = %live.id, %error, "a workspace was not measured");
+                return None;
+            }
         };
         self.measured = Some(Measured { at: Instant::now(), took: started.elapsed(), size, free });
         live.disk.store(size.bytes, Ordering::Relaxed);
         if size.bytes > limit.bytes {
-            return Some(format!("out of disk: {} MiB limit of the workspace", config.disk_mib));
+            let mib = live.shared.config.disk_mib;
+            return Some(format!("out of disk: {mib} MiB limit of the workspace"));
         }
         (size.files > limit.files).then(|| format!("too many files: {} is the limit of the workspace", limit.files))
     }
@@ -163,11 +171,30 @@ impl Disk {
 
 /// Bytes that may still be written: what the limit and the host's free space leave, measured now.
 pub fn room(live: &Live) -> Result<u64, SandboxError> {
-    let used = live.workspace.measure()?.bytes;
+    let used = measure(live)?.bytes;
     live.disk.store(used, Ordering::Relaxed);
-    let space = fstatvfs(workspace::open_root(&live.workspace.files)?).map_err(std::io::Error::from)?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(live.shared.config.disk_floor_mib << 20);
+    let free = free(live)?.bytes.saturating_sub(floor(live));
     Ok(limits(live).bytes.saturating_sub(used).min(free))
+}
+
+/// What the files of both folders take.
+fn measure(live: &Live) -> Result<TreeSize, SandboxError> {
+    live.folders.iter().try_fold(TreeSize::default(), |sum, folder| {
+        let size = walk::disk_usage(folder)?;
+        Ok(TreeSize { bytes: sum.bytes + size.bytes, files: sum.files + size.files })
+    })
+}
+
+/// Free bytes and inodes of the host's file system.
+fn free(live: &Live) -> Result<TreeSize, SandboxError> {
+    let [files, _] = &live.folders;
+    let space = fstatvfs(files).map_err(std::io::Error::from)?;
+    Ok(TreeSize { bytes: space.f_bavail.saturating_mul(space.f_frsize), files: space.f_favail })
+}
+
+/// Bytes that stay free on the host.
+fn floor(live: &Live) -> u64 {
+    live.shared.config.disk_floor_mib << 20
 }
 
 fn limits(live: &Live) -> TreeSize {

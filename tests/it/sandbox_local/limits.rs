@@ -2,7 +2,7 @@
 
 use super::support::*;
 use sandcastle::config::SandboxConfig;
-use sandcastle::sandbox::provider::Provider;
+use sandcastle::sandbox::provider::{ListOptions, Provider};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -166,6 +166,39 @@ async fn private_file_systems_are_bounded_too() {
     let sizes: Vec<u64> = run.stdout.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
     assert!(matches!(sizes[..], [tmp, shm] if tmp <= 256 && shm <= 64), "{run:?}");
     sandbox.live.shutdown().await;
+}
+
+/// Without root the server is the user inside, and a folder closed to that user is closed to the server.
+#[tokio::test]
+async fn a_closed_folder_counts_like_any_other() {
+    let config = SandboxConfig { disk_mib: 40, files: 1000, ..Default::default() };
+    let fill = "i=0; while [ $i -lt 60 ]; do head -c 4000000 /dev/zero > f$i; i=$((i+1)); sleep 0.05; done; sleep 1000";
+    let crowd = "i=0; while [ $i -lt 5000 ]; do : > f$i; i=$((i+1)); done; sleep 1000";
+    for (close, then, why) in [
+        ("mkdir h && cd h && chmod 300 .", fill, "out of disk: 40 MiB limit of the workspace"),
+        ("chmod 300 ~", fill, "out of disk: 40 MiB limit of the workspace"),
+        ("mkdir -p h/deep && cd h/deep && chmod 200 ..", fill, "out of disk: 40 MiB limit of the workspace"),
+        ("mkdir h && chmod 300 ~ h && cd h", crowd, "too many files: 1000 is the limit of the workspace"),
+    ] {
+        let sandbox = Fixture::with(config.clone()).await;
+        let run = sandbox.sh(&format!("{close}; {then}")).await;
+        assert_eq!(run.status.reason.as_deref(), Some(why), "{close}: {run:?}");
+        sandbox.live.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_that_closed_its_home_is_measured_shown_and_started_again() {
+    let sandbox = Fixture::new().await;
+    sandbox.sh("echo kept > kept; chmod 300 ~").await;
+    let listed = sandbox.files.list("", ListOptions { depth: 1, max_entries: 10, skip: Vec::new() }).await.unwrap();
+    assert_eq!(listed.entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["kept"]);
+    sandbox.sh("chmod 300 ~").await;
+    assert!(sandbox.live.tree().await.unwrap().room().await.unwrap() > 0);
+    sandbox.sh("chmod 300 ~").await;
+    sandbox.live.shutdown().await;
+    let again = sandbox.provider.start(sandbox.spec.clone()).await.unwrap();
+    again.shutdown().await;
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ const ATTACKS: [Attack; 32] = [
         &[
             "limits::a_disk_hog_is_killed_with_its_reason",
             "limits::too_many_files_are_stopped_with_their_reason",
+            "limits::a_closed_folder_counts_like_any_other",
             "limits::the_hosts_free_space_is_not_used_up",
         ],
     ),
