@@ -2,7 +2,9 @@
 
 use super::support::*;
 use sandcastle::config::SandboxConfig;
-use sandcastle::sandbox::provider::{ListOptions, Provider};
+use sandcastle::sandbox::local::LocalProvider;
+use sandcastle::sandbox::provider::{ListOptions, ProcessConfig, Provider};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -202,11 +204,25 @@ async fn a_sandbox_that_closed_its_home_is_measured_shown_and_started_again() {
 }
 
 #[tokio::test]
-async fn the_hosts_free_space_is_not_used_up() {
-    let floor = 1 << 40;
-    let sandbox = Fixture::with(SandboxConfig { disk_floor_mib: floor, ..Default::default() }).await;
-    let started = Instant::now();
-    let run = sandbox.sh("sleep 1000").await;
-    assert!(run.status.reason.unwrap().starts_with("the host's disk is nearly full"), "{:?}", started.elapsed());
-    sandbox.live.shutdown().await;
+async fn the_hosts_free_space_is_kept_from_who_uses_it_up_and_the_others_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SandboxConfig { disk_floor_mib: 1 << 40, ..Default::default() };
+    let provider = LocalProvider::new(config, folder.path().to_owned(), Arc::new(Silent::default()));
+    let start = async |line: &str| {
+        let instance = provider.start(new_spec(folder.path())).await.unwrap();
+        let args = vec!["-c".to_owned(), line.to_owned()];
+        let config = ProcessConfig { cmd: "/bin/sh".to_owned(), args, ..Default::default() };
+        let process = instance.spawn(config).await.unwrap();
+        (instance, process)
+    };
+    let (quiet, mut sleeping) = start("sleep 1000").await;
+    let (greedy, growing) = start("while :; do head -c 2000000 /dev/zero >> f; sleep 0.1; done").await;
+    let reason = finish(growing).await.status.reason.unwrap_or_default();
+    assert!(reason.starts_with("the host's disk is nearly full") && reason.ends_with("still growing"), "{reason}");
+    let mut notice = quiet.notice();
+    let told = notice.wait_for(|told| told.as_ref().is_some_and(|told| told.starts_with("the host's disk is nearly")));
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("the other is told").unwrap();
+    assert!(sleeping.events.try_recv().is_err() && quiet.death().is_none(), "the other one was taken down too");
+    quiet.shutdown().await;
+    greedy.shutdown().await;
 }
