@@ -206,7 +206,7 @@ impl Provider for LocalProvider {
         let (shared, from, to) = (Arc::clone(&self.shared), from.workspace.clone(), to.clone());
         blocking(move || {
             let target = shared.uids.prepare(&to.id, &to.workspace)?;
-            let copied = copy::workspace(&from, &target);
+            let copied = copy::workspace(&from, &target, &shared.config);
             shared.uids.release(target.uid);
             copied
         })
