@@ -1,27 +1,20 @@
-//! A sandbox's life: made, resumed, paused, given more time, deleted.
+//! A sandbox's life: made, resumed, paused, given more time, deleted. How its processes start is in `start`.
 
-use super::hub::Hub;
 use super::images::BASE;
 use super::journal::Level;
-use super::paths::HOME;
-use super::ready::{shell, until_ready};
 use super::record::{Network, OnTimeout, Phase, Record};
 use super::sandbox::{Live, Sandbox};
-use super::watchers::Watchers;
-use super::{Fleet, FleetError, LIVE_MAX, after, lock, now_ms};
-use crate::domain::{NetworkPolicy, SandboxId};
+use super::{Fleet, FleetError, after, lock, now_ms};
+use crate::domain::SandboxId;
+use crate::sandbox::SandboxError;
 use crate::store::{FleetTable, new_sandbox_id};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The clock looks at least so often, whatever the system's time does meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
-/// How long a new sandbox's start command has to be ready before it is handed out all the same: callers wait a minute.
-const READY_IN: Duration = Duration::from_secs(30);
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -116,19 +109,32 @@ impl Fleet {
         if let Some(live) = sandbox.live().filter(|live| !live.frozen()) {
             return Ok((sandbox, live));
         }
-        let live = {
-            let _alone = sandbox.life.lock().await;
-            let record = sandbox.record();
-            if record.phase == Phase::Paused && !record.auto_resume {
-                return Err(FleetError::Paused);
-            }
-            let live = self.wake(&sandbox).await?;
-            if record.phase == Phase::Paused {
-                self.running(&sandbox, after(record.timeout), "resumed by traffic").await?;
-            }
-            live
-        };
+        let (fleet, entered) = (self.clone(), Arc::clone(&sandbox));
+        let live = self.to_the_end(async move { fleet.rouse(&entered).await }).await?;
         Ok((sandbox, live))
+    }
+
+    async fn rouse(&self, sandbox: &Arc<Sandbox>) -> Result<Live, FleetError> {
+        let _alone = sandbox.life.lock().await;
+        let record = sandbox.record();
+        if record.phase == Phase::Paused && !record.auto_resume {
+            return Err(FleetError::Paused);
+        }
+        let live = self.wake(sandbox).await?;
+        if record.phase == Phase::Paused {
+            self.running(sandbox, after(record.timeout), "resumed by traffic").await?;
+        }
+        Ok(live)
+    }
+
+    /// Sees work through to its end, also when whoever asked for it leaves half way: what was stopped goes on, and what
+    /// was started is known.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, FleetError>> + Send + 'static,
+    ) -> Result<T, FleetError> {
+        let done = self.inner.tasks.spawn(work).await;
+        done.map_err(|error| FleetError::Sandbox(SandboxError::Io(error.to_string())))?
     }
 
     /// Resumes a paused sandbox, or gives a running one more time, never less. Whether it was paused. With `reboot`
@@ -180,19 +186,23 @@ impl Fleet {
     /// Deletes a sandbox with its files.
     pub async fn kill(&self, sandbox: &Arc<Sandbox>) -> Result<(), FleetError> {
         // Out of sight first, so that whoever listens and comes back finds that it is gone.
-        let Some(_) = lock(&self.inner.sandboxes).remove(sandbox.id()) else {
+        let Some(sandbox) = lock(&self.inner.sandboxes).remove(sandbox.id()) else {
             return Err(FleetError::NoSandbox(sandbox.id().to_string()));
         };
-        sandbox.gone.cancel();
-        sandbox.stop().await;
-        if let Some(network) = self.inner.provider.network() {
-            network.forget(sandbox.id());
-        }
-        self.inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await?;
-        // The caller need not wait for a large workspace; a server that stops meanwhile goes on at its next start.
-        let (inner, id) = (Arc::clone(&self.inner), sandbox.id().clone());
-        self.inner.tasks.spawn(async move { inner.remove_files(&id).await });
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        self.to_the_end(async move {
+            sandbox.gone.cancel();
+            sandbox.stop().await;
+            if let Some(network) = inner.provider.network() {
+                network.forget(sandbox.id());
+            }
+            inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await?;
+            // The caller need not wait for a large workspace; a server that stops meanwhile goes on at its next start.
+            let (removing, id) = (Arc::clone(&inner), sandbox.id().clone());
+            inner.tasks.spawn(async move { removing.remove_files(&id).await });
+            Ok(())
+        })
+        .await
     }
 
     /// Sets when a running sandbox ends, from now in milliseconds.
@@ -224,7 +234,7 @@ impl Fleet {
         Ok(self.inner.save(&record).await?)
     }
 
-    fn not_gone(&self, sandbox: &Sandbox) -> Result<(), FleetError> {
+    pub(super) fn not_gone(&self, sandbox: &Sandbox) -> Result<(), FleetError> {
         if sandbox.gone.is_cancelled() { Err(FleetError::NoSandbox(sandbox.id().to_string())) } else { Ok(()) }
     }
 
@@ -242,72 +252,6 @@ impl Fleet {
         });
         sandbox.journal.add(Level::Info, how);
         self.end_at(sandbox, ends_at).await
-    }
-
-    /// Its live part, thawed or started. The caller holds its life.
-    async fn wake(&self, sandbox: &Arc<Sandbox>) -> Result<Live, FleetError> {
-        self.not_gone(sandbox)?;
-        let Some(live) = sandbox.live() else { return self.start(sandbox).await };
-        if !live.frozen() {
-            return Ok(live);
-        }
-        live.instance.freeze(false).await?;
-        let awake = Live { awake: CancellationToken::new(), frozen: Arc::new(AtomicBool::new(false)), ..live };
-        sandbox.set_live(Some(awake.clone()));
-        Ok(awake)
-    }
-
-    async fn start(&self, sandbox: &Arc<Sandbox>) -> Result<Live, FleetError> {
-        if self.inner.closing.is_cancelled() {
-            return Err(FleetError::Closing);
-        }
-        if self.inner.live_count() >= LIVE_MAX {
-            return Err(FleetError::Full(LIVE_MAX));
-        }
-        let record = sandbox.record();
-        let mut envs = record.envs.clone();
-        envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
-        envs.insert("E2B_SANDBOX_ID".to_owned(), record.id.to_string());
-        envs.insert("E2B_TEMPLATE_ID".to_owned(), record.template.clone());
-        self.hold(&record.id, &record.network).await?;
-        let instance = self.inner.provider.start(self.inner.spec(&record.id, envs)).await?;
-        let tree = instance.tree().await?;
-        let live = Live {
-            hub: Arc::new(Hub::new(Arc::clone(&instance), self.inner.tasks.clone())),
-            tree,
-            workdir: record.workdir.as_deref().unwrap_or(HOME).into(),
-            quota: Arc::default(),
-            watchers: Arc::new(Watchers::default()),
-            awake: CancellationToken::new(),
-            frozen: Arc::new(AtomicBool::new(false)),
-            instance,
-        };
-        bring_up(sandbox, &record, &live).await?;
-        self.watch_death(sandbox, &live);
-        sandbox.set_live(Some(live.clone()));
-        Ok(live)
-    }
-
-    /// Has what its owner set about the network held. A promise that nobody can hold is refused.
-    async fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
-        let policy = network.policy();
-        match self.inner.provider.network() {
-            Some(holder) => Ok(holder.set_policy(id, &policy).await?),
-            None if policy == NetworkPolicy::default() => Ok(()),
-            None => Err(FleetError::Invalid("network rules are not supported by this server".to_owned())),
-        }
-    }
-
-    /// Tells listeners and the journal if it dies by itself.
-    fn watch_death(&self, sandbox: &Arc<Sandbox>, live: &Live) {
-        let (sandbox, instance) = (Arc::clone(sandbox), Arc::clone(&live.instance));
-        self.inner.tasks.spawn(async move {
-            instance.closed().cancelled().await;
-            if let Some(cause) = instance.death() {
-                sandbox.journal.add(Level::Error, format!("it died: {cause}; the next word to it starts it again"));
-            }
-            sandbox.forget_live(&instance);
-        });
     }
 
     /// Ends or pauses sandboxes whose time is up.
@@ -347,23 +291,6 @@ impl Fleet {
             Err(error) => tracing::warn!(sandbox = %record.id, %error, "a sandbox outlives its time"),
         }
     }
-}
-
-/// Starts what the template starts and waits until that is ready, for a while.
-async fn bring_up(sandbox: &Sandbox, record: &Record, live: &Live) -> Result<(), FleetError> {
-    let line = |line: &str| shell(line, record.workdir.as_deref(), BTreeMap::new());
-    if let Some(start) = &record.start_command {
-        live.hub.start(line(start), Some("start-command".to_owned())).await?;
-    }
-    // One that only lets time pass was for the build.
-    let ready = record.ready_command.as_ref().filter(|question| !question.starts_with("sleep "));
-    if let Some(question) = ready
-        && let Err(last) = until_ready(&live.hub, live.instance.as_ref(), line(question), READY_IN).await
-    {
-        let seconds = READY_IN.as_secs();
-        sandbox.journal.add(Level::Warn, format!("not ready after {seconds} seconds: {question}{last}"));
-    }
-    Ok(())
 }
 
 /// 160 random bits as text.

@@ -16,6 +16,7 @@ mod quota;
 mod ready;
 mod record;
 mod sandbox;
+mod start;
 mod templates;
 mod watchers;
 

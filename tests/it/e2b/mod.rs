@@ -3,6 +3,7 @@
 mod control;
 mod files;
 mod hostile;
+mod interrupted;
 mod keys;
 mod network;
 mod restart;
