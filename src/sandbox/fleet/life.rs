@@ -122,7 +122,7 @@ impl Fleet {
         }
         let live = self.wake(sandbox).await?;
         if record.phase == Phase::Paused {
-            self.running(sandbox, after(record.timeout), "resumed by traffic").await?;
+            self.running(sandbox, record.timeout, "resumed by traffic").await?;
         }
         Ok(live)
     }
@@ -143,25 +143,23 @@ impl Fleet {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
         let record = sandbox.record();
-        let paused = record.phase == Phase::Paused;
-        if paused
-            && reboot
-            && let Some(live) = sandbox.set_live(None)
-        {
+        if record.phase == Phase::Running {
+            let ends_at = record.ends_at.max(after(timeout));
+            if (ends_at, timeout) != (record.ends_at, record.timeout) {
+                self.keep(sandbox, |record| (record.ends_at, record.timeout) = (ends_at, timeout)).await?;
+                self.inner.nudge.notify_one();
+            }
+            return Ok(false);
+        }
+        if reboot && let Some(live) = sandbox.set_live(None) {
             live.instance.shutdown().await;
         }
-        let ends_at = if paused { after(timeout) } else { record.ends_at.max(after(timeout)) };
-        sandbox.change(|record| record.timeout = timeout);
-        if paused {
-            self.wake(sandbox).await?;
-            self.running(sandbox, ends_at, "resumed").await?;
-        } else if ends_at != record.ends_at {
-            self.end_at(sandbox, ends_at).await?;
-        }
-        Ok(paused)
+        self.wake(sandbox).await?;
+        self.running(sandbox, timeout, "resumed").await?;
+        Ok(true)
     }
 
-    /// Pauses a sandbox; with `memory` its processes wait where they are, as long as the server runs.
+    /// Pauses a sandbox; with `memory` its processes wait where they are, as long as the server runs and has room.
     pub async fn pause(&self, sandbox: &Arc<Sandbox>, memory: bool) -> Result<Paused, FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
@@ -169,15 +167,9 @@ impl Fleet {
             return Ok(Paused::Already);
         }
         // The record first: from now on nothing new gets in.
-        let record = sandbox.change(|record| record.phase = Phase::Paused);
-        self.inner.save(&record).await?;
+        self.keep(sandbox, |record| record.phase = Phase::Paused).await?;
         if let Some(live) = sandbox.live() {
-            live.awake.cancel();
-            live.frozen.store(true, Ordering::Release);
-            if !memory || live.instance.freeze(true).await.is_err() {
-                sandbox.set_live(None);
-                live.instance.shutdown().await;
-            }
+            rest(sandbox, &live, memory).await;
         }
         sandbox.journal.add(Level::Info, if memory { "paused" } else { "paused, without its processes" });
         Ok(Paused::Now)
@@ -209,16 +201,18 @@ impl Fleet {
     pub async fn set_timeout(&self, sandbox: &Arc<Sandbox>, timeout: u64) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
-        sandbox.change(|record| record.timeout = timeout);
-        self.end_at(sandbox, after(timeout)).await
+        self.keep(sandbox, |record| (record.ends_at, record.timeout) = (after(timeout), timeout)).await?;
+        self.inner.nudge.notify_one();
+        Ok(())
     }
 
     /// Gives a sandbox more time from now, never less.
     pub async fn extend(&self, sandbox: &Arc<Sandbox>, timeout: u64) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
-        let ends_at = sandbox.record().ends_at.max(after(timeout));
-        self.end_at(sandbox, ends_at).await
+        self.keep(sandbox, |record| record.ends_at = record.ends_at.max(after(timeout))).await?;
+        self.inner.nudge.notify_one();
+        Ok(())
     }
 
     /// Replaces the rules of its way out. Who reaches its ports, and as what they see themselves, was said when it was
@@ -226,32 +220,52 @@ impl Fleet {
     pub async fn set_network(&self, sandbox: &Arc<Sandbox>, network: Network) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
+        let before = sandbox.record().network;
         self.hold(sandbox.id(), &network).await?;
-        let record = sandbox.change(|record| {
-            let (private_ports, mask_host) = (record.network.private_ports, record.network.mask_host.take());
-            record.network = Network { private_ports, mask_host, ..network };
-        });
-        Ok(self.inner.save(&record).await?)
+        let (private_ports, mask_host) = (before.private_ports, before.mask_host.clone());
+        let network = Network { private_ports, mask_host, ..network };
+        let kept = self.keep(sandbox, |record| record.network = network).await;
+        if kept.is_err()
+            && let Err(error) = self.hold(sandbox.id(), &before).await
+        {
+            tracing::warn!(sandbox = %sandbox.id(), %error, "other network rules are held than are recorded");
+        }
+        kept
+    }
+
+    /// Changes a record. One that cannot be kept on disk is as it was. The caller holds its life.
+    async fn keep(&self, sandbox: &Sandbox, change: impl FnOnce(&mut Record)) -> Result<(), FleetError> {
+        let before = sandbox.record();
+        let record = sandbox.change(change);
+        if let Err(error) = self.inner.save(&record).await {
+            sandbox.change(|record| *record = before);
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     pub(super) fn not_gone(&self, sandbox: &Sandbox) -> Result<(), FleetError> {
         if sandbox.gone.is_cancelled() { Err(FleetError::NoSandbox(sandbox.id().to_string())) } else { Ok(()) }
     }
 
-    async fn end_at(&self, sandbox: &Sandbox, ends_at: u64) -> Result<(), FleetError> {
-        let record = sandbox.change(|record| record.ends_at = ends_at);
-        self.inner.save(&record).await?;
+    /// Records that a paused sandbox runs. One of which that cannot be recorded goes back to rest.
+    async fn running(&self, sandbox: &Sandbox, timeout: u64, how: &str) -> Result<(), FleetError> {
+        let now = Record {
+            phase: Phase::Running,
+            started_at: now_ms(),
+            ends_at: after(timeout),
+            timeout,
+            ..sandbox.record()
+        };
+        if let Err(error) = self.keep(sandbox, |record| *record = now).await {
+            if let Some(live) = sandbox.live() {
+                rest(sandbox, &live, true).await;
+            }
+            return Err(error);
+        }
+        sandbox.journal.add(Level::Info, how);
         self.inner.nudge.notify_one();
         Ok(())
-    }
-
-    async fn running(&self, sandbox: &Sandbox, ends_at: u64, how: &str) -> Result<(), FleetError> {
-        sandbox.change(|record| {
-            record.phase = Phase::Running;
-            record.started_at = now_ms();
-        });
-        sandbox.journal.add(Level::Info, how);
-        self.end_at(sandbox, ends_at).await
     }
 
     /// Ends or pauses sandboxes whose time is up.
@@ -290,6 +304,16 @@ impl Fleet {
             Ok(()) | Err(FleetError::NoSandbox(_)) => {}
             Err(error) => tracing::warn!(sandbox = %record.id, %error, "a sandbox outlives its time"),
         }
+    }
+}
+
+/// Stops a sandbox's processes where they are, or ends them where that is not wanted or fails.
+async fn rest(sandbox: &Sandbox, live: &Live, memory: bool) {
+    live.awake.cancel();
+    live.frozen.store(true, Ordering::Release);
+    if !memory || live.instance.freeze(true).await.is_err() {
+        sandbox.set_live(None);
+        live.instance.shutdown().await;
     }
 }
 

@@ -5,6 +5,7 @@ mod files;
 mod hostile;
 mod interrupted;
 mod keys;
+mod lives;
 mod network;
 mod restart;
 mod sdk;
