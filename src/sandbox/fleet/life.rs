@@ -310,7 +310,7 @@ impl Fleet {
 /// Stops a sandbox's processes where they are, or ends them where that is not wanted or fails.
 async fn rest(sandbox: &Sandbox, live: &Live, memory: bool) {
     live.awake.cancel();
-    live.frozen.store(true, Ordering::Release);
+    live.frozen_at.store(now_ms(), Ordering::Release);
     if !memory || live.instance.freeze(true).await.is_err() {
         sandbox.set_live(None);
         live.instance.shutdown().await;

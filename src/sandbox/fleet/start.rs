@@ -7,12 +7,12 @@ use super::ready::{shell, until_ready};
 use super::record::{Network, Record};
 use super::sandbox::{Live, Sandbox};
 use super::watchers::Watchers;
-use super::{Fleet, FleetError, LIVE_MAX};
+use super::{Fleet, FleetError, lock};
 use crate::domain::{NetworkPolicy, SandboxId};
 use crate::sandbox::provider::Instance;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ impl Fleet {
             return Ok(live);
         }
         live.instance.freeze(false).await?;
-        let awake = Live { awake: CancellationToken::new(), frozen: Arc::new(AtomicBool::new(false)), ..live };
+        let awake = Live { awake: CancellationToken::new(), frozen_at: Arc::default(), ..live };
         sandbox.set_live(Some(awake.clone()));
         Ok(awake)
     }
@@ -38,9 +38,7 @@ impl Fleet {
         if self.inner.closing.is_cancelled() {
             return Err(FleetError::Closing);
         }
-        if self.inner.live_count() >= LIVE_MAX {
-            return Err(FleetError::Full(LIVE_MAX));
-        }
+        self.make_room().await?;
         let record = sandbox.record();
         let mut envs = record.envs.clone();
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
@@ -61,6 +59,31 @@ impl Fleet {
         Ok(live)
     }
 
+    /// Where as many are alive as may be, those paused longest lose their processes. They keep their files, and start
+    /// again when they are resumed.
+    async fn make_room(&self) -> Result<(), FleetError> {
+        while self.inner.live_count() >= self.inner.live_max {
+            let mut frozen: Vec<(u64, Arc<Sandbox>)> = {
+                let sandboxes = lock(&self.inner.sandboxes);
+                let frozen = sandboxes.values().filter_map(|sandbox| {
+                    let at = sandbox.live()?.frozen_at.load(Ordering::Acquire);
+                    (at != 0).then(|| (at, Arc::clone(sandbox)))
+                });
+                frozen.collect()
+            };
+            frozen.sort_by_key(|(at, _)| *at);
+            // One that is just being changed is left alone: whoever does that may wait for room too.
+            let chosen = frozen.iter().find_map(|(_, sandbox)| Some((sandbox, sandbox.life.try_lock().ok()?)));
+            let Some((sandbox, _alone)) = chosen else { return Err(FleetError::Full(self.inner.live_max)) };
+            if let Some(live) = sandbox.live().filter(Live::frozen) {
+                sandbox.set_live(None);
+                live.instance.shutdown().await;
+                sandbox.journal.add(Level::Warn, "its processes ended while it was paused: another needed the room");
+            }
+        }
+        Ok(())
+    }
+
     async fn equip(
         &self,
         sandbox: &Sandbox,
@@ -74,7 +97,7 @@ impl Fleet {
             quota: Arc::default(),
             watchers: Arc::new(Watchers::default()),
             awake: CancellationToken::new(),
-            frozen: Arc::new(AtomicBool::new(false)),
+            frozen_at: Arc::default(),
             instance: Arc::clone(instance),
         };
         tokio::select! {

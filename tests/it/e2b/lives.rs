@@ -1,4 +1,4 @@
-//! The fleet below its API: what becomes of a change that cannot be recorded.
+//! The fleet below its API: how many live, and what becomes of a change that cannot be recorded.
 
 use super::eventually;
 use sandcastle::config::SandboxConfig;
@@ -20,13 +20,13 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    async fn new(live_max: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let owner = store.keys().create(KeyKind::E2b, "test").await.unwrap().0.id;
         let egress = Arc::new(Egress::of_this_host());
         let provider = Arc::new(LocalProvider::new(SandboxConfig::default(), dir.path().to_owned(), egress));
-        let fleet = Fleet::new(provider, store.clone(), dir.path().to_owned());
+        let fleet = Fleet::new(provider, store.clone(), dir.path().to_owned()).with_live_max(live_max);
         fleet.boot().await.unwrap();
         Self { fleet, store, owner, dir }
     }
@@ -78,8 +78,32 @@ async fn grows(file: &std::path::Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_one_paused_longest_makes_room_and_keeps_its_files() {
+    let world = World::new(2).await;
+    let (first, second) = (world.create().await.unwrap(), world.create().await.unwrap());
+    let (lost, kept) = (world.count(&first).await, world.count(&second).await);
+    assert!(matches!(world.create().await, Err(FleetError::Full(2))), "both are at work");
+    world.fleet.pause(&first, true).await.unwrap();
+    // The order of two pauses within a millisecond would be anyone's.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    world.fleet.pause(&second, true).await.unwrap();
+    let third = world.create().await.unwrap();
+    let told =
+        |sandbox: &Sandbox| sandbox.journal.lines().iter().any(|line| line.message.contains("its processes ended"));
+    assert!(told(&first) && !told(&second));
+    world.fleet.resume(&second, 600_000, false).await.unwrap();
+    grows(&kept).await;
+    assert!(matches!(world.fleet.resume(&first, 600_000, false).await, Err(FleetError::Full(2))));
+    world.fleet.kill(&third).await.unwrap();
+    world.fleet.resume(&first, 600_000, false).await.unwrap();
+    let (_, live) = world.fleet.enter(first.id()).await.unwrap();
+    assert!(live.hub.running().is_empty() && length(&lost) > 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_recorded_has_not_happened() {
-    let world = World::new().await;
+    let world = World::new(10).await;
     let sandbox = world.create().await.unwrap();
     let ticks = world.count(&sandbox).await;
     let database = format!("sqlite://{}", world.dir.path().join("db.sqlite").display());
