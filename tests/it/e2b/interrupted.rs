@@ -125,3 +125,28 @@ async fn a_deleted_sandbox_is_gone_whole_when_its_caller_has_left() {
     assert_eq!(answer(server.api(Method::GET, &path)).await.0, StatusCode::NOT_FOUND);
     server.app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_idempotency_key_does_not_wait_for_another() {
+    let server = Server::start().await;
+    slow_template(&server).await;
+    let create = async |key: &str, template: &str| {
+        let request = server.api(Method::POST, "/v2/sandboxes").header("idempotency-key", key);
+        answer(request.json(&json!({"templateID": template, "timeout": 60}))).await
+    };
+    let first = create("one", "slow");
+    let others = async {
+        let workspace = started(&server).await;
+        let base = create("two", "base").await;
+        std::fs::write(workspace.join("go"), "").unwrap();
+        let same = create("one", "slow").await;
+        (base, same)
+    };
+    let (first, (base, same)) = tokio::join!(first, others);
+    assert_eq!((first.0, base.0, same.0), (StatusCode::CREATED, StatusCode::CREATED, StatusCode::CREATED));
+    assert_eq!(first.1["sandboxID"], same.1["sandboxID"]);
+    let logs = format!("/v2/sandboxes/{}/logs", same.1["sandboxID"].as_str().unwrap());
+    let logs = server.ask(Method::GET, &logs, &json!({}), 200).await;
+    assert!(!logs.to_string().contains("not ready"), "the other waited for it: {logs}");
+    server.app.stop().await;
+}
