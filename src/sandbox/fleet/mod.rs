@@ -22,7 +22,7 @@ mod watchers;
 
 pub use error::FleetError;
 pub use hub::{Command, Hub, Selector};
-pub use images::Made;
+pub use images::{Made, SNAPSHOTS_MAX};
 pub use journal::{Level, Line};
 pub use life::{NewSandbox, Paused};
 pub use metrics::Sample;
@@ -60,6 +60,8 @@ struct Inner {
     live_max: usize,
     sandboxes: Mutex<HashMap<SandboxId, Arc<Sandbox>>>,
     images: Mutex<BTreeMap<SandboxId, Image>>,
+    /// The owners of snapshots that are being made.
+    coming: Mutex<Vec<String>>,
     builds: templates::Builds,
     /// Tasks of the fleet and of its sandboxes.
     tasks: TaskTracker,
@@ -79,6 +81,7 @@ impl Fleet {
                 live_max: LIVE_MAX,
                 sandboxes: Mutex::default(),
                 images: Mutex::default(),
+                coming: Mutex::default(),
                 builds: templates::Builds::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),

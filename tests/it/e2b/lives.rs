@@ -134,3 +134,20 @@ async fn a_change_that_cannot_be_recorded_has_not_happened() {
     database.close().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_so_many_snapshots_and_room_again_when_one_is_deleted() {
+    let world = World::new(10).await;
+    let sandbox = world.create().await.unwrap();
+    let more = (0..SNAPSHOTS_MAX + 3).map(|_| world.fleet.snapshot(&sandbox, None));
+    let (made, refused): (Vec<_>, Vec<_>) = futures::future::join_all(more).await.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (SNAPSHOTS_MAX, 3));
+    for refusal in refused {
+        let said = refusal.unwrap_err().to_string();
+        assert_eq!(said, "this key has 100 snapshots, as many as it may have; delete one of them first");
+    }
+    let one = made[0].as_ref().unwrap();
+    world.fleet.delete_image(&world.owner, one.id.as_str()).await.unwrap();
+    world.fleet.snapshot(&sandbox, None).await.unwrap();
+    world.end().await;
+}
