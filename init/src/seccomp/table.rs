@@ -39,9 +39,11 @@ const IO_PGETEVENTS: c_long = 333;
 #[cfg(not(target_arch = "x86_64"))]
 const IO_PGETEVENTS: c_long = 292;
 /// The families of `socket` that stay inside the network namespace.
-pub const FAMILIES: [u32; 4] = [AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32, AF_NETLINK as u32];
-/// Default (and `NETLINK_ROUTE`), ICMP, TCP, UDP, ICMPv6.
+pub const FAMILIES: [u32; 4] = [AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32, NETLINK];
+/// Default, ICMP, TCP, UDP, ICMPv6.
 pub const PROTOCOLS: [u32; 5] = [0, 1, 6, 17, 58];
+/// The one family whose protocols are others: 6 is the kernel's IPsec. Programs ask it for addresses and routes, by 0.
+pub const NETLINK: u32 = AF_NETLINK as u32;
 
 /// Calls that are looked at before the list of those that run.
 pub const RULES: &[(c_long, Verdict)] = &[
