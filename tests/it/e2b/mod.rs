@@ -7,6 +7,7 @@ mod interrupted;
 mod keys;
 mod lives;
 mod network;
+mod output;
 mod restart;
 mod sdk;
 mod templates;
