@@ -86,7 +86,8 @@ async fn memory_that_belongs_to_no_process_counts() {
 #[tokio::test]
 async fn a_cpu_hog_gets_its_share_and_no_more() {
     let sandbox = Fixture::with(SandboxConfig { cpu_percent: 25, ..Default::default() }).await;
-    assert_eq!(sandbox.sh("ps -o ni= -p $$ 2>/dev/null || cut -d' ' -f19 /proc/self/stat").await.stdout.trim(), "5");
+    let nice = sandbox.sh("ps -o ni= -p $$ 2>/dev/null || cut -d' ' -f19 /proc/self/stat").await.stdout;
+    assert!(nice.trim().parse::<i32>().unwrap() >= 5, "{nice}");
     if sandbox.provider.limits().cpu_percent == 25 {
         let started = Instant::now();
         let hogs = [sandbox.start("while :; do :; done").await, sandbox.start("while :; do :; done").await];
