@@ -153,7 +153,7 @@ async fn the_doctor_builds_a_sandbox_and_cleans_up() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Runs all tests of the sandbox, its service and the e2b API once more as `nobody`. Without root there is nothing
+/// Runs all tests of the sandbox, its service, its way out and the e2b API once more as `nobody`. Without root there is nothing
 /// to do: they run so anyway. The SDKs are installed for the one who tests, so they stay with that one.
 #[test]
 fn everything_holds_without_root() {
@@ -175,7 +175,7 @@ fn everything_holds_without_root() {
     let mut run = in_own_network();
     run.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&exe)
-        .args(["sandbox_local::", "service::", "e2b::", "--skip", "e2b::sdk::", "--test-threads=2"])
+        .args(["sandbox_local::", "service::", "egress::", "e2b::", "--skip", "e2b::sdk::", "--test-threads=2"])
         .current_dir("/")
         .env("TMPDIR", &temporary)
         .env("HOME", &temporary);
