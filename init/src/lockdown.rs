@@ -47,8 +47,11 @@ fn limits(setup: &Setup) -> io::Result<()> {
     if setup.data_bytes > 0 {
         limit(libc::RLIMIT_DATA, setup.data_bytes)?;
     }
+    // A server that was itself put back further passes that on; nobody may move forward again.
     // SAFETY: plain numbers.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) }.into()).map(drop)
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }.max(NICE);
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }.into()).map(drop)
 }
 
 /// Sets both limits, never above the hard one we have. The C libraries disagree on the resource's type.

@@ -6,7 +6,7 @@ use super::command::Command;
 use super::provider::{Files, Instance, SandboxSpec};
 use super::resume::ResumeList;
 use crate::domain::{CallId, CommandId, ProjectId, SandboxId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -142,6 +142,11 @@ impl Entry {
     /// Where a command's output is.
     pub(super) fn log_dir(&self, command: &CommandId) -> PathBuf {
         self.dir.join("logs").join(format!("{command}.log"))
+    }
+
+    /// Where the output of all that runs goes.
+    pub(super) fn written_logs(&self) -> HashSet<PathBuf> {
+        lock(&self.commands).keys().map(|command| self.log_dir(command)).collect()
     }
 
     /// Tells readers that there is output.

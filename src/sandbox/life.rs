@@ -135,7 +135,8 @@ async fn bring_up(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Result<Live, Sandbo
     Ok(live)
 }
 
-/// Starts again what ran in the background when the sandbox last went down.
+/// Starts again what ran in the background when the sandbox last went down. What cannot be started now stays on the
+/// list, for the next time.
 async fn resume(inner: &Arc<Inner>, entry: &Arc<Entry>, live: &Live) {
     for record in entry.resume.entries() {
         let spec = CommandSpec {
@@ -146,9 +147,12 @@ async fn resume(inner: &Arc<Inner>, entry: &Arc<Entry>, live: &Live) {
             background: true,
             ..CommandSpec::default()
         };
-        entry.resume.remove(&record.command);
-        if let Err(error) = inner.launch(entry, live, spec).await {
-            tracing::warn!(project = %entry.project, %error, "a background command was not started again");
+        match inner.launch(entry, live, spec).await {
+            // Under its new id it is on the list by itself.
+            Ok(_) => entry.resume.remove(&record.command),
+            Err(error) => {
+                tracing::warn!(project = %entry.project, %error, "a background command was not started again");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! from blocking threads; it must not know commands, projects or events.
 
 use crate::domain::LogSlice;
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -140,18 +141,18 @@ pub(super) fn total(dir: &Path) -> u64 {
     segments(dir).ok().and_then(|segments| segments.last().map(|(start, len)| start + len)).unwrap_or(0)
 }
 
-/// Removes a project's oldest logs beyond the limit. Best effort: a log that stays is found again next time.
-pub(super) fn prune(logs: &Path) {
+/// Removes a project's oldest logs beyond the limit, but none that is still written to: the log of a server that says
+/// little is the oldest of all. Best effort: a log that stays is found again next time.
+pub(super) fn prune(logs: &Path, written: &HashSet<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(logs) else { return };
     let mut found: Vec<(SystemTime, PathBuf)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
-    if found.len() <= LOGS_KEPT {
-        return;
-    }
+    let too_many = found.len().saturating_sub(LOGS_KEPT);
+    found.retain(|(_, path)| !written.contains(path));
     found.sort();
-    for (_, path) in found.iter().take(found.len() - LOGS_KEPT) {
+    for (_, path) in found.iter().take(too_many) {
         if let Err(error) = std::fs::remove_dir_all(path) {
             tracing::debug!(%error, "an old log was not removed");
         }
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_logs_are_kept() {
+    fn only_the_latest_logs_are_kept_and_those_still_written_to() {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..LOGS_KEPT + 3 {
             let log = dir.path().join(format!("cmd_{n}.log"));
@@ -274,9 +275,13 @@ mod tests {
             let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n as u64);
             File::open(log).unwrap().set_modified(at).unwrap();
         }
-        prune(dir.path());
+        let written = HashSet::from([dir.path().join("cmd_0.log"), dir.path().join("cmd_2.log")]);
+        prune(dir.path(), &written);
+        let kept = |n: usize| dir.path().join(format!("cmd_{n}.log")).exists();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), LOGS_KEPT);
-        assert!(!dir.path().join("cmd_2.log").exists() && dir.path().join("cmd_3.log").exists());
+        assert_eq!((0..7).map(kept).collect::<Vec<_>>(), [true, false, true, false, false, true, true]);
+        prune(dir.path(), &HashSet::new());
+        assert!(kept(0), "there are no more than may be");
     }
 
     #[test]

@@ -215,8 +215,8 @@ impl Supervisor {
             self.entry.activity.touch();
             watcher::report_changed_files(&self.inner, &self.entry).await;
         }
-        let logs = self.entry.dir.join("logs");
-        if let Err(error) = tokio::task::spawn_blocking(move || output::prune(&logs)).await {
+        let (logs, written) = (self.entry.dir.join("logs"), self.entry.written_logs());
+        if let Err(error) = tokio::task::spawn_blocking(move || output::prune(&logs, &written)).await {
             tracing::error!(%error, "old logs were not removed");
         }
     }

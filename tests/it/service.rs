@@ -207,6 +207,29 @@ async fn background_commands_start_again_when_the_sandbox_wakes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_background_command_that_cannot_be_started_again_is_tried_at_the_next_waking() {
+    let world = World::new().await;
+    let app = world.dir.path().join("projects").join(world.project.as_str()).join("workspace/app");
+    world.run("mkdir app").await;
+    let spec = CommandSpec {
+        line: "sleep 1000".to_owned(),
+        cwd: "app".to_owned(),
+        background: true,
+        ..CommandSpec::default()
+    };
+    world.service.start_command(&world.project, spec).await.unwrap();
+    for (there, running) in [(false, 0), (true, 1), (true, 1)] {
+        world.service.sleep(&world.project).await.unwrap();
+        let moved = if there { std::fs::create_dir_all(&app) } else { std::fs::remove_dir(&app) };
+        moved.unwrap();
+        world.service.ensure(&world.project).await.unwrap();
+        let state = world.state().await;
+        assert_eq!(state.commands.iter().filter(|command| command.exit.is_none()).count(), running, "there: {there}");
+    }
+    world.service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_repeated_after_a_crash_finds_its_background_command_running() {
     let world = World::new().await;
     let spec = CommandSpec {

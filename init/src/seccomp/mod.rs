@@ -108,6 +108,10 @@ fn block(verdict: Verdict) -> Vec<sock_filter> {
         ],
         Verdict::Socket => {
             let mut code = one_of(0, &table::FAMILIES, EAFNOSUPPORT);
+            let netlink = [one_of(2, &[0], EPROTONOSUPPORT), vec![allow()]].concat();
+            code.push(load(low_half(0)));
+            code.push(jump(libc::BPF_JEQ, table::NETLINK, 0, u8::try_from(netlink.len()).unwrap_or(u8::MAX)));
+            code.extend(netlink);
             code.extend(one_of(2, &table::PROTOCOLS, EPROTONOSUPPORT));
             code.push(allow());
             code
@@ -220,7 +224,9 @@ mod tests {
         assert_eq!(native(libc::SYS_ioctl, [0, 0x1_0000_5412, 0, 0, 0, 0]), fail(EPERM).k, "the high half is ignored");
         assert_eq!(native(libc::SYS_ioctl, [0, 0x5413, 0, 0, 0, 0]), ALLOW);
         assert_eq!(native(libc::SYS_socket, [40, 1, 0, 0, 0, 0]), fail(EAFNOSUPPORT).k);
-        assert_eq!(native(libc::SYS_socket, [16, 3, 15, 0, 0, 0]), fail(EPROTONOSUPPORT).k);
+        for (protocol, expected) in [(0, ALLOW), (15, fail(EPROTONOSUPPORT).k), (6, fail(EPROTONOSUPPORT).k)] {
+            assert_eq!(native(libc::SYS_socket, [16, 3, protocol, 0, 0, 0]), expected, "netlink {protocol}");
+        }
         assert_eq!(native(libc::SYS_socket, [2, 1, 6, 0, 0, 0]), ALLOW);
         assert_eq!(native(libc::SYS_openat, [0, 0, 0o101, 0o4755, 0, 0]), fail(EPERM).k);
         assert_eq!(native(libc::SYS_openat, [0, 0, 0o2, 0o4755, 0, 0]), ALLOW, "without creation there is no mode");

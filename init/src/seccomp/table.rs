@@ -39,9 +39,11 @@ const IO_PGETEVENTS: c_long = 333;
 #[cfg(not(target_arch = "x86_64"))]
 const IO_PGETEVENTS: c_long = 292;
 /// The families of `socket` that stay inside the network namespace.
-pub const FAMILIES: [u32; 4] = [AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32, AF_NETLINK as u32];
-/// Default (and `NETLINK_ROUTE`), ICMP, TCP, UDP, ICMPv6.
+pub const FAMILIES: [u32; 4] = [AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32, NETLINK];
+/// Default, ICMP, TCP, UDP, ICMPv6.
 pub const PROTOCOLS: [u32; 5] = [0, 1, 6, 17, 58];
+/// The one family whose protocols are others: 6 is the kernel's IPsec. Programs ask it for addresses and routes, by 0.
+pub const NETLINK: u32 = AF_NETLINK as u32;
 
 /// Calls that are looked at before the list of those that run.
 pub const RULES: &[(c_long, Verdict)] = &[
@@ -118,8 +120,9 @@ pub const ARCH_RULES: &[(c_long, Verdict)] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub const ARCH_RULES: &[(c_long, Verdict)] = &[];
 
-/// Memory that belongs to no process and no mount. It runs only where a control group counts it.
-pub const UNCOUNTED_MEMORY: &[c_long] = &[SYS_memfd_create, SYS_shmget];
+/// Memory that belongs to no process and no mount: files without a name, and what System V keeps as shared memory,
+/// messages and semaphores. It runs only where a control group counts it.
+pub const UNCOUNTED_MEMORY: &[c_long] = &[SYS_memfd_create, SYS_shmget, SYS_msgget, SYS_semget];
 
 /// Calls that run, whatever their arguments.
 #[rustfmt::skip]
@@ -139,7 +142,7 @@ pub const ALLOWED: &[c_long] = &[
     SYS_landlock_create_ruleset, SYS_landlock_restrict_self, SYS_lgetxattr, SYS_linkat, SYS_listen, SYS_listxattr,
     SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr, SYS_madvise, SYS_membarrier, SYS_mincore, SYS_mlock,
     SYS_mlock2, SYS_mlockall, SYS_mmap, SYS_mprotect, SYS_mq_getsetattr, SYS_mq_notify, SYS_mq_open,
-    SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink, SYS_mremap, SYS_mseal, SYS_msgctl, SYS_msgget, SYS_msgrcv,
+    SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink, SYS_mremap, SYS_mseal, SYS_msgctl, SYS_msgrcv,
     SYS_msgsnd, SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap, SYS_nanosleep, SYS_newfstatat, SYS_pidfd_open,
     SYS_pidfd_send_signal, SYS_pipe2, SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect, SYS_ppoll, SYS_prctl,
     SYS_pread64, SYS_preadv, SYS_preadv2, SYS_prlimit64, SYS_process_mrelease, SYS_pselect6, SYS_pwrite64,
@@ -149,7 +152,7 @@ pub const ALLOWED: &[c_long] = &[
     SYS_rt_sigsuspend, SYS_rt_sigtimedwait, SYS_rt_tgsigqueueinfo, SYS_sched_get_priority_max,
     SYS_sched_get_priority_min, SYS_sched_getaffinity, SYS_sched_getattr, SYS_sched_getparam,
     SYS_sched_getscheduler, SYS_sched_rr_get_interval, SYS_sched_setaffinity, SYS_sched_setattr, SYS_sched_setparam,
-    SYS_sched_setscheduler, SYS_sched_yield, SYS_seccomp, SYS_semctl, SYS_semget, SYS_semop, SYS_semtimedop,
+    SYS_sched_setscheduler, SYS_sched_yield, SYS_seccomp, SYS_semctl, SYS_semop, SYS_semtimedop,
     SYS_sendfile, SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_set_robust_list, SYS_set_tid_address, SYS_setfsgid,
     SYS_setfsuid, SYS_setgid, SYS_setgroups, SYS_setitimer, SYS_setpgid, SYS_setpriority, SYS_setregid,
     SYS_setresgid, SYS_setresuid, SYS_setreuid, SYS_setrlimit, SYS_setsid, SYS_setsockopt, SYS_setuid, SYS_setxattr,

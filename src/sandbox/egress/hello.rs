@@ -21,7 +21,7 @@ enum Found {
     Unfinished,
 }
 
-/// The name of the first request, in lower case and without port. None if there is none to be read.
+/// The name of the first request, in lower case and without port or last dot. None if there is none to be read.
 pub(super) async fn name(stream: &TcpStream, port: u16) -> Option<String> {
     let mut buffer = vec![0; HELLO_MAX];
     let read = async {
@@ -41,7 +41,7 @@ pub(super) async fn name(stream: &TcpStream, port: u16) -> Option<String> {
             let bytes = buffer.get(..length)?;
             let found = if port == 80 { host_header(bytes) } else { server_name(bytes) };
             match found {
-                Found::Name(name) => return Some(name.to_ascii_lowercase()),
+                Found::Name(name) => return Some(name.trim_end_matches('.').to_ascii_lowercase()),
                 Found::Nothing => return None,
                 Found::Unfinished => {}
             }

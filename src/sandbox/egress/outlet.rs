@@ -115,12 +115,13 @@ impl Outlet {
     }
 
     async fn dial(&self, stream: &TcpStream, target: &Target, port: u16, rules: &Rules) -> Result<Dialled, Refusal> {
+        let forbidden = |why| Refusal::Forbidden { target: target.clone(), why };
+        if ![80, 443].contains(&port) || matches!(rules.glance(target, port), Glance::Refused(_)) {
+            return self.egress.inner.dialer.dial(target, port, rules).await;
+        }
         if let Target::Name(name) = target
             && rules.is_strict()
-            && [80, 443].contains(&port)
-            && !matches!(rules.glance(target, port), Glance::Refused(_))
         {
-            let forbidden = |why| Refusal::Forbidden { target: target.clone(), why };
             // Behind one address there are many names, and the name inside the connection is the one that counts.
             match hello::name(stream, port).await {
                 Some(sent) if sent == *name => {}
@@ -128,6 +129,14 @@ impl Outlet {
                 Some(sent) => return Err(forbidden(format!("the program asks it for {sent}"))),
                 None => return Err(forbidden("the program does not say which name it wants".to_owned())),
             }
+        }
+        // A name that is denied is not reached by its address either. Whoever says none is not asked for one.
+        if let Target::Address(_) = target
+            && rules.denies_names()
+            && let Some(sent) = hello::name(stream, port).await
+            && rules.denies(&sent, port)
+        {
+            return Err(forbidden(format!("the program asks it for {sent}, which is denied")));
         }
         self.egress.inner.dialer.dial(target, port, rules).await
     }

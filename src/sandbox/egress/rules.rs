@@ -71,6 +71,17 @@ impl Rules {
         self.mode == NetworkMode::Allowlist || !self.deny.is_empty()
     }
 
+    /// Whether some name is denied, so that one that a program sends to a plain address matters.
+    pub(super) fn denies_names(&self) -> bool {
+        self.deny.iter().any(|rule| !rule.is_network())
+    }
+
+    /// Whether a name is denied by itself.
+    pub(super) fn denies(&self, name: &str, port: u16) -> bool {
+        let named = |rules: &[Rule]| rules.iter().any(|rule| rule.names(name, port));
+        named(&self.deny) && !named(&self.allow)
+    }
+
     /// What can be said without a lookup.
     pub(super) fn glance(&self, target: &Target, port: u16) -> Glance {
         if self.mode == NetworkMode::Off {

@@ -215,6 +215,33 @@ async fn on_an_allowlist_the_name_inside_the_connection_counts_too() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_denied_is_not_reached_by_an_address_either() {
+    let hello = |name| hello::tests::client_hello(name, 10_000);
+    let host = |name| format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").into_bytes();
+    let cases = [
+        (443, hello("evil.example.org"), false),
+        (443, hello("EVIL.example.org."), false),
+        (443, hello("a.bad.example"), false),
+        (443, hello("good.bad.example"), true),
+        (443, hello("cdn.example.com"), true),
+        (443, b"SSH-2.0-OpenSSH\r\n".to_vec(), true),
+        (80, host("evil.example.org.:80"), false),
+        (80, host("203.0.113.80"), true),
+    ];
+    for (port, words, passes) in cases {
+        let (proxy, asked) = proxy().await;
+        let egress = Egress::new(addresses(&[]), Some(proxy));
+        let deny = vec!["evil.example.org".to_owned(), "*.bad.example".to_owned()];
+        let policy = NetworkPolicy { deny, ..policy(NetworkMode::Internet, &["good.bad.example"]) };
+        egress.set_policy(&id(), &policy).await.unwrap();
+        let answer = say(&outlet(&egress), "203.0.113.80".parse().unwrap(), port, &words).await;
+        assert_eq!(asked.is_finished(), passes, "{port} {:?}", String::from_utf8_lossy(&words));
+        assert!(passes || port == 80 || is_reset(answer));
+        asked.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_ends_when_the_policy_forbids_it() {
     let (proxy, asked) = proxy().await;
     let egress = Egress::new(addresses(&["203.0.113.80"]), Some(proxy));

@@ -27,6 +27,9 @@ pub enum FleetError {
     /// As many sandboxes run as may.
     #[error("you have reached the maximum number of concurrent E2B sandboxes ({0}); kill or pause one")]
     Full(usize),
+    /// The key has as many snapshots as it may.
+    #[error("this key has {0} snapshots, as many as it may have; delete one of them first")]
+    Snapshots(usize),
     /// The server is shutting down.
     #[error("the server is shutting down")]
     Closing,

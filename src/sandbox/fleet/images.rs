@@ -3,7 +3,7 @@
 use super::journal::Level;
 use super::record::{Image, ImageKind, Phase, Record};
 use super::sandbox::Sandbox;
-use super::{Fleet, FleetError, after, lock, now_ms};
+use super::{Fleet, FleetError, Inner, after, lock, now_ms};
 use crate::domain::SandboxId;
 use crate::store::{FleetTable, new_sandbox_id};
 use std::sync::Arc;
@@ -11,13 +11,32 @@ use std::sync::Arc;
 /// The template that is always there: the host's tools and an empty home.
 pub const BASE: &str = "base";
 
+/// Snapshots a key may have.
+pub const SNAPSHOTS_MAX: usize = 100;
+
 /// What became of one copy.
 pub type Made = Result<Record, FleetError>;
+
+/// A snapshot that is being made.
+struct Place {
+    inner: Arc<Inner>,
+    owner: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut coming = lock(&self.inner.coming);
+        if let Some(at) = coming.iter().position(|owner| *owner == self.owner) {
+            coming.swap_remove(at);
+        }
+    }
+}
 
 impl Fleet {
     /// Keeps a sandbox's files as they are now. A running one stands still meanwhile.
     pub async fn snapshot(&self, sandbox: &Arc<Sandbox>, name: Option<String>) -> Result<Image, FleetError> {
         let record = sandbox.record();
+        let _place = self.place_for_snapshot(&record.owner)?;
         let image = Image {
             id: new_sandbox_id(),
             owner: record.owner,
@@ -34,6 +53,20 @@ impl Fleet {
         self.keep_image(image.clone()).await?;
         sandbox.journal.add(Level::Info, "snapshot taken");
         Ok(image)
+    }
+
+    /// One more snapshot, if its owner may have it. The place is taken as long as the answer is held.
+    fn place_for_snapshot(&self, owner: &str) -> Result<Place, FleetError> {
+        let mut coming = lock(&self.inner.coming);
+        let owned = lock(&self.inner.images);
+        let owned =
+            owned.values().filter(|image| image.owner == owner && matches!(image.kind, ImageKind::Snapshot { .. }));
+        let taken = coming.iter().filter(|other| *other == owner).count();
+        if owned.count() + taken >= SNAPSHOTS_MAX {
+            return Err(FleetError::Snapshots(SNAPSHOTS_MAX));
+        }
+        coming.push(owner.to_owned());
+        Ok(Place { inner: Arc::clone(&self.inner), owner: owner.to_owned() })
     }
 
     /// Makes sandboxes with a copy of this one's files, each with a life of its own.

@@ -1,27 +1,20 @@
-//! A sandbox's life: made, resumed, paused, given more time, deleted.
+//! A sandbox's life: made, resumed, paused, given more time, deleted. How its processes start is in `start`.
 
-use super::hub::Hub;
 use super::images::BASE;
 use super::journal::Level;
-use super::paths::HOME;
-use super::ready::{shell, until_ready};
 use super::record::{Network, OnTimeout, Phase, Record};
 use super::sandbox::{Live, Sandbox};
-use super::watchers::Watchers;
-use super::{Fleet, FleetError, LIVE_MAX, after, lock, now_ms};
-use crate::domain::{NetworkPolicy, SandboxId};
+use super::{Fleet, FleetError, after, lock, now_ms};
+use crate::domain::SandboxId;
+use crate::sandbox::SandboxError;
 use crate::store::{FleetTable, new_sandbox_id};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The clock looks at least so often, whatever the system's time does meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
-/// How long a new sandbox's start command has to be ready before it is handed out all the same: callers wait a minute.
-const READY_IN: Duration = Duration::from_secs(30);
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -116,19 +109,32 @@ impl Fleet {
         if let Some(live) = sandbox.live().filter(|live| !live.frozen()) {
             return Ok((sandbox, live));
         }
-        let live = {
-            let _alone = sandbox.life.lock().await;
-            let record = sandbox.record();
-            if record.phase == Phase::Paused && !record.auto_resume {
-                return Err(FleetError::Paused);
-            }
-            let live = self.wake(&sandbox).await?;
-            if record.phase == Phase::Paused {
-                self.running(&sandbox, after(record.timeout), "resumed by traffic").await?;
-            }
-            live
-        };
+        let (fleet, entered) = (self.clone(), Arc::clone(&sandbox));
+        let live = self.to_the_end(async move { fleet.rouse(&entered).await }).await?;
         Ok((sandbox, live))
+    }
+
+    async fn rouse(&self, sandbox: &Arc<Sandbox>) -> Result<Live, FleetError> {
+        let _alone = sandbox.life.lock().await;
+        let record = sandbox.record();
+        if record.phase == Phase::Paused && !record.auto_resume {
+            return Err(FleetError::Paused);
+        }
+        let live = self.wake(sandbox).await?;
+        if record.phase == Phase::Paused {
+            self.running(sandbox, record.timeout, "resumed by traffic").await?;
+        }
+        Ok(live)
+    }
+
+    /// Sees work through to its end, also when whoever asked for it leaves half way: what was stopped goes on, and what
+    /// was started is known.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, FleetError>> + Send + 'static,
+    ) -> Result<T, FleetError> {
+        let done = self.inner.tasks.spawn(work).await;
+        done.map_err(|error| FleetError::Sandbox(SandboxError::Io(error.to_string())))?
     }
 
     /// Resumes a paused sandbox, or gives a running one more time, never less. Whether it was paused. With `reboot`
@@ -137,25 +143,23 @@ impl Fleet {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
         let record = sandbox.record();
-        let paused = record.phase == Phase::Paused;
-        if paused
-            && reboot
-            && let Some(live) = sandbox.set_live(None)
-        {
+        if record.phase == Phase::Running {
+            let ends_at = record.ends_at.max(after(timeout));
+            if (ends_at, timeout) != (record.ends_at, record.timeout) {
+                self.keep(sandbox, |record| (record.ends_at, record.timeout) = (ends_at, timeout)).await?;
+                self.inner.nudge.notify_one();
+            }
+            return Ok(false);
+        }
+        if reboot && let Some(live) = sandbox.set_live(None) {
             live.instance.shutdown().await;
         }
-        let ends_at = if paused { after(timeout) } else { record.ends_at.max(after(timeout)) };
-        sandbox.change(|record| record.timeout = timeout);
-        if paused {
-            self.wake(sandbox).await?;
-            self.running(sandbox, ends_at, "resumed").await?;
-        } else if ends_at != record.ends_at {
-            self.end_at(sandbox, ends_at).await?;
-        }
-        Ok(paused)
+        self.wake(sandbox).await?;
+        self.running(sandbox, timeout, "resumed").await?;
+        Ok(true)
     }
 
-    /// Pauses a sandbox; with `memory` its processes wait where they are, as long as the server runs.
+    /// Pauses a sandbox; with `memory` its processes wait where they are, as long as the server runs and has room.
     pub async fn pause(&self, sandbox: &Arc<Sandbox>, memory: bool) -> Result<Paused, FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
@@ -163,15 +167,9 @@ impl Fleet {
             return Ok(Paused::Already);
         }
         // The record first: from now on nothing new gets in.
-        let record = sandbox.change(|record| record.phase = Phase::Paused);
-        self.inner.save(&record).await?;
+        self.keep(sandbox, |record| record.phase = Phase::Paused).await?;
         if let Some(live) = sandbox.live() {
-            live.awake.cancel();
-            live.frozen.store(true, Ordering::Release);
-            if !memory || live.instance.freeze(true).await.is_err() {
-                sandbox.set_live(None);
-                live.instance.shutdown().await;
-            }
+            rest(sandbox, &live, memory).await;
         }
         sandbox.journal.add(Level::Info, if memory { "paused" } else { "paused, without its processes" });
         Ok(Paused::Now)
@@ -180,35 +178,41 @@ impl Fleet {
     /// Deletes a sandbox with its files.
     pub async fn kill(&self, sandbox: &Arc<Sandbox>) -> Result<(), FleetError> {
         // Out of sight first, so that whoever listens and comes back finds that it is gone.
-        let Some(_) = lock(&self.inner.sandboxes).remove(sandbox.id()) else {
+        let Some(sandbox) = lock(&self.inner.sandboxes).remove(sandbox.id()) else {
             return Err(FleetError::NoSandbox(sandbox.id().to_string()));
         };
-        sandbox.gone.cancel();
-        sandbox.stop().await;
-        if let Some(network) = self.inner.provider.network() {
-            network.forget(sandbox.id());
-        }
-        self.inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await?;
-        // The caller need not wait for a large workspace; a server that stops meanwhile goes on at its next start.
-        let (inner, id) = (Arc::clone(&self.inner), sandbox.id().clone());
-        self.inner.tasks.spawn(async move { inner.remove_files(&id).await });
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        self.to_the_end(async move {
+            sandbox.gone.cancel();
+            sandbox.stop().await;
+            if let Some(network) = inner.provider.network() {
+                network.forget(sandbox.id());
+            }
+            inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await?;
+            // The caller need not wait for a large workspace; a server that stops meanwhile goes on at its next start.
+            let (removing, id) = (Arc::clone(&inner), sandbox.id().clone());
+            inner.tasks.spawn(async move { removing.remove_files(&id).await });
+            Ok(())
+        })
+        .await
     }
 
     /// Sets when a running sandbox ends, from now in milliseconds.
     pub async fn set_timeout(&self, sandbox: &Arc<Sandbox>, timeout: u64) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
-        sandbox.change(|record| record.timeout = timeout);
-        self.end_at(sandbox, after(timeout)).await
+        self.keep(sandbox, |record| (record.ends_at, record.timeout) = (after(timeout), timeout)).await?;
+        self.inner.nudge.notify_one();
+        Ok(())
     }
 
     /// Gives a sandbox more time from now, never less.
     pub async fn extend(&self, sandbox: &Arc<Sandbox>, timeout: u64) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
-        let ends_at = sandbox.record().ends_at.max(after(timeout));
-        self.end_at(sandbox, ends_at).await
+        self.keep(sandbox, |record| record.ends_at = record.ends_at.max(after(timeout))).await?;
+        self.inner.nudge.notify_one();
+        Ok(())
     }
 
     /// Replaces the rules of its way out. Who reaches its ports, and as what they see themselves, was said when it was
@@ -216,98 +220,52 @@ impl Fleet {
     pub async fn set_network(&self, sandbox: &Arc<Sandbox>, network: Network) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
         self.not_gone(sandbox)?;
+        let before = sandbox.record().network;
         self.hold(sandbox.id(), &network).await?;
-        let record = sandbox.change(|record| {
-            let (private_ports, mask_host) = (record.network.private_ports, record.network.mask_host.take());
-            record.network = Network { private_ports, mask_host, ..network };
-        });
-        Ok(self.inner.save(&record).await?)
+        let (private_ports, mask_host) = (before.private_ports, before.mask_host.clone());
+        let network = Network { private_ports, mask_host, ..network };
+        let kept = self.keep(sandbox, |record| record.network = network).await;
+        if kept.is_err()
+            && let Err(error) = self.hold(sandbox.id(), &before).await
+        {
+            tracing::warn!(sandbox = %sandbox.id(), %error, "other network rules are held than are recorded");
+        }
+        kept
     }
 
-    fn not_gone(&self, sandbox: &Sandbox) -> Result<(), FleetError> {
-        if sandbox.gone.is_cancelled() { Err(FleetError::NoSandbox(sandbox.id().to_string())) } else { Ok(()) }
-    }
-
-    async fn end_at(&self, sandbox: &Sandbox, ends_at: u64) -> Result<(), FleetError> {
-        let record = sandbox.change(|record| record.ends_at = ends_at);
-        self.inner.save(&record).await?;
-        self.inner.nudge.notify_one();
+    /// Changes a record. One that cannot be kept on disk is as it was. The caller holds its life.
+    async fn keep(&self, sandbox: &Sandbox, change: impl FnOnce(&mut Record)) -> Result<(), FleetError> {
+        let before = sandbox.record();
+        let record = sandbox.change(change);
+        if let Err(error) = self.inner.save(&record).await {
+            sandbox.change(|record| *record = before);
+            return Err(error.into());
+        }
         Ok(())
     }
 
-    async fn running(&self, sandbox: &Sandbox, ends_at: u64, how: &str) -> Result<(), FleetError> {
-        sandbox.change(|record| {
-            record.phase = Phase::Running;
-            record.started_at = now_ms();
-        });
-        sandbox.journal.add(Level::Info, how);
-        self.end_at(sandbox, ends_at).await
+    pub(super) fn not_gone(&self, sandbox: &Sandbox) -> Result<(), FleetError> {
+        if sandbox.gone.is_cancelled() { Err(FleetError::NoSandbox(sandbox.id().to_string())) } else { Ok(()) }
     }
 
-    /// Its live part, thawed or started. The caller holds its life.
-    async fn wake(&self, sandbox: &Arc<Sandbox>) -> Result<Live, FleetError> {
-        self.not_gone(sandbox)?;
-        let Some(live) = sandbox.live() else { return self.start(sandbox).await };
-        if !live.frozen() {
-            return Ok(live);
-        }
-        live.instance.freeze(false).await?;
-        let awake = Live { awake: CancellationToken::new(), frozen: Arc::new(AtomicBool::new(false)), ..live };
-        sandbox.set_live(Some(awake.clone()));
-        Ok(awake)
-    }
-
-    async fn start(&self, sandbox: &Arc<Sandbox>) -> Result<Live, FleetError> {
-        if self.inner.closing.is_cancelled() {
-            return Err(FleetError::Closing);
-        }
-        if self.inner.live_count() >= LIVE_MAX {
-            return Err(FleetError::Full(LIVE_MAX));
-        }
-        let record = sandbox.record();
-        let mut envs = record.envs.clone();
-        envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
-        envs.insert("E2B_SANDBOX_ID".to_owned(), record.id.to_string());
-        envs.insert("E2B_TEMPLATE_ID".to_owned(), record.template.clone());
-        self.hold(&record.id, &record.network).await?;
-        let instance = self.inner.provider.start(self.inner.spec(&record.id, envs)).await?;
-        let tree = instance.tree().await?;
-        let live = Live {
-            hub: Arc::new(Hub::new(Arc::clone(&instance), self.inner.tasks.clone())),
-            tree,
-            workdir: record.workdir.as_deref().unwrap_or(HOME).into(),
-            quota: Arc::default(),
-            watchers: Arc::new(Watchers::default()),
-            awake: CancellationToken::new(),
-            frozen: Arc::new(AtomicBool::new(false)),
-            instance,
+    /// Records that a paused sandbox runs. One of which that cannot be recorded goes back to rest.
+    async fn running(&self, sandbox: &Sandbox, timeout: u64, how: &str) -> Result<(), FleetError> {
+        let now = Record {
+            phase: Phase::Running,
+            started_at: now_ms(),
+            ends_at: after(timeout),
+            timeout,
+            ..sandbox.record()
         };
-        bring_up(sandbox, &record, &live).await?;
-        self.watch_death(sandbox, &live);
-        sandbox.set_live(Some(live.clone()));
-        Ok(live)
-    }
-
-    /// Has what its owner set about the network held. A promise that nobody can hold is refused.
-    async fn hold(&self, id: &SandboxId, network: &Network) -> Result<(), FleetError> {
-        let policy = network.policy();
-        match self.inner.provider.network() {
-            Some(holder) => Ok(holder.set_policy(id, &policy).await?),
-            None if policy == NetworkPolicy::default() => Ok(()),
-            None => Err(FleetError::Invalid("network rules are not supported by this server".to_owned())),
-        }
-    }
-
-    /// Tells listeners and the journal if it dies by itself.
-    fn watch_death(&self, sandbox: &Arc<Sandbox>, live: &Live) {
-        let (sandbox, instance) = (Arc::clone(sandbox), Arc::clone(&live.instance));
-        self.inner.tasks.spawn(async move {
-            instance.closed().cancelled().await;
-            if let Some(cause) = instance.death() {
-                sandbox.journal.add(Level::Error, format!("it died: {cause}; the next word to it starts it again"));
+        if let Err(error) = self.keep(sandbox, |record| *record = now).await {
+            if let Some(live) = sandbox.live() {
+                rest(sandbox, &live, true).await;
             }
-            sandbox.forget_live(&instance);
-        });
+            return Err(error);
+        }
+        sandbox.journal.add(Level::Info, how);
+        self.inner.nudge.notify_one();
+        Ok(())
     }
 
     /// Ends or pauses sandboxes whose time is up.
@@ -349,21 +307,14 @@ impl Fleet {
     }
 }
 
-/// Starts what the template starts and waits until that is ready, for a while.
-async fn bring_up(sandbox: &Sandbox, record: &Record, live: &Live) -> Result<(), FleetError> {
-    let line = |line: &str| shell(line, record.workdir.as_deref(), BTreeMap::new());
-    if let Some(start) = &record.start_command {
-        live.hub.start(line(start), Some("start-command".to_owned())).await?;
+/// Stops a sandbox's processes where they are, or ends them where that is not wanted or fails.
+async fn rest(sandbox: &Sandbox, live: &Live, memory: bool) {
+    live.awake.cancel();
+    live.frozen_at.store(now_ms(), Ordering::Release);
+    if !memory || live.instance.freeze(true).await.is_err() {
+        sandbox.set_live(None);
+        live.instance.shutdown().await;
     }
-    // One that only lets time pass was for the build.
-    let ready = record.ready_command.as_ref().filter(|question| !question.starts_with("sleep "));
-    if let Some(question) = ready
-        && let Err(last) = until_ready(&live.hub, live.instance.as_ref(), line(question), READY_IN).await
-    {
-        let seconds = READY_IN.as_secs();
-        sandbox.journal.add(Level::Warn, format!("not ready after {seconds} seconds: {question}{last}"));
-    }
-    Ok(())
 }
 
 /// 160 random bits as text.

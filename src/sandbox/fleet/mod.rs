@@ -16,12 +16,13 @@ mod quota;
 mod ready;
 mod record;
 mod sandbox;
+mod start;
 mod templates;
 mod watchers;
 
 pub use error::FleetError;
 pub use hub::{Command, Hub, Selector};
-pub use images::Made;
+pub use images::{Made, SNAPSHOTS_MAX};
 pub use journal::{Level, Line};
 pub use life::{NewSandbox, Paused};
 pub use metrics::Sample;
@@ -43,7 +44,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Sandboxes that may be alive at once, the frozen ones included.
+/// Sandboxes that may be alive at once, the frozen ones included; those make room for others.
 pub const LIVE_MAX: usize = 500;
 
 /// All API sandboxes. Cheap to clone.
@@ -56,8 +57,11 @@ struct Inner {
     provider: Arc<dyn Provider>,
     store: Store,
     data_dir: PathBuf,
+    live_max: usize,
     sandboxes: Mutex<HashMap<SandboxId, Arc<Sandbox>>>,
     images: Mutex<BTreeMap<SandboxId, Image>>,
+    /// The owners of snapshots that are being made.
+    coming: Mutex<Vec<String>>,
     builds: templates::Builds,
     /// Tasks of the fleet and of its sandboxes.
     tasks: TaskTracker,
@@ -74,14 +78,24 @@ impl Fleet {
                 provider,
                 store,
                 data_dir,
+                live_max: LIVE_MAX,
                 sandboxes: Mutex::default(),
                 images: Mutex::default(),
+                coming: Mutex::default(),
                 builds: templates::Builds::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
                 nudge: Notify::new(),
             }),
         }
+    }
+
+    /// The same with another number of sandboxes alive at once than [`LIVE_MAX`]. Before the first sandbox.
+    pub fn with_live_max(mut self, live_max: usize) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.live_max = live_max;
+        }
+        self
     }
 
     /// Takes up what the last start left: every sandbox is there again; those that ran start at the first word to them.

@@ -133,11 +133,12 @@ impl Output {
             position += length;
             next += 1;
         }
+        let from = position + skip as u64;
         kept.viewer += 1;
         let id = kept.viewer;
         kept.viewers.insert(id, next);
         drop(kept);
-        Viewer { output: Arc::clone(self), changed: self.changed.subscribe(), id, skip }
+        Viewer { output: Arc::clone(self), changed: self.changed.subscribe(), id, from, skip }
     }
 }
 
@@ -146,6 +147,8 @@ pub struct Viewer {
     output: Arc<Output>,
     changed: watch::Receiver<()>,
     id: u64,
+    /// The first byte it sees, which is a later one than was wanted if that is gone.
+    pub from: u64,
     /// Bytes of the next chunk that were seen before.
     skip: usize,
 }
@@ -224,7 +227,10 @@ mod tests {
         }
         assert!(output.size() <= KEPT);
         let mut viewer = output.view(0);
+        assert_eq!(viewer.from, 3 * KEPT as u64 / 2);
         assert_eq!(viewer.next().await, Seen::Output(Source::Stdout, chunk(KEPT / 2, 3)));
+        let half = 2 * KEPT as u64 + 5;
+        assert_eq!((output.view(half).from, output.view(u64::MAX).from), (half, 5 * KEPT as u64 / 2));
     }
 
     #[tokio::test]

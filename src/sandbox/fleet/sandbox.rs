@@ -10,7 +10,7 @@ use crate::domain::SandboxId;
 use crate::sandbox::entry::lock;
 use crate::sandbox::provider::{Instance, Tree};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,8 @@ pub struct Live {
     pub watchers: Arc<Watchers>,
     /// Cancelled when it is paused or ends: whoever listens to it must come back.
     pub awake: CancellationToken,
-    pub(super) frozen: Arc<AtomicBool>,
+    /// Since when its processes are stopped (Unix ms); 0 while they are not.
+    pub(super) frozen_at: Arc<AtomicU64>,
 }
 
 impl Live {
@@ -56,7 +57,7 @@ impl Live {
 
     /// Whether its processes are stopped.
     pub fn frozen(&self) -> bool {
-        self.frozen.load(Ordering::Acquire)
+        self.frozen_at.load(Ordering::Acquire) != 0
     }
 }
 

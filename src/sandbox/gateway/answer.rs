@@ -67,7 +67,7 @@ pub(super) fn fleet_error(failed: &FleetError) -> Answer {
         FleetError::NoSandbox(_) | FleetError::NoImage(_) | FleetError::NoBuild(_) => StatusCode::NOT_FOUND,
         FleetError::Paused | FleetError::Conflict(_) => StatusCode::CONFLICT,
         FleetError::Invalid(_) => StatusCode::BAD_REQUEST,
-        FleetError::Full(_) => StatusCode::TOO_MANY_REQUESTS,
+        FleetError::Full(_) | FleetError::Snapshots(_) => StatusCode::TOO_MANY_REQUESTS,
         FleetError::Closing | FleetError::Store(StoreError::Closed) => StatusCode::SERVICE_UNAVAILABLE,
         FleetError::Store(StoreError::Full) => StatusCode::INSUFFICIENT_STORAGE,
         FleetError::Store(failed) => {

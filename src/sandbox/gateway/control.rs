@@ -28,8 +28,16 @@ const REMEMBERED: usize = 1000;
 #[derive(Default)]
 pub(super) struct Idempotent {
     made: Mutex<VecDeque<(String, [u8; 32], Record)>>,
-    /// Held while a request with a key is answered, so that the same one waits for the first.
-    one: tokio::sync::Mutex<()>,
+    /// Held while a request with this key is answered, so that the same one waits for the first.
+    one: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Idempotent {
+    fn one(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut one = lock(&self.one);
+        one.retain(|_, used| Arc::strong_count(used) > 1);
+        Arc::clone(one.entry(key.to_owned()).or_default())
+    }
 }
 
 /// Whether a path is the control plane's. No page and no other API begins like these.
@@ -176,7 +184,8 @@ impl Call<'_> {
     }
 
     async fn make_once(&self, key: &str, new: NewSandbox) -> Result<Record, Refused> {
-        let _one = self.gateway.idempotent.one.lock().await;
+        let one = self.gateway.idempotent.one(key);
+        let _one = one.lock().await;
         let digest: [u8; 32] = Sha256::digest(&self.body).into();
         let before = lock(&self.gateway.idempotent.made).iter().find(|(made, _, _)| made == key).cloned();
         match before {

@@ -227,7 +227,7 @@ pub(super) async fn compose(live: &Live, request: Incoming) -> Answer {
             }
             sources.push(live.tree.open(&path).await.map_err(|failed| refuse(&failed, &path))?);
         }
-        live.quota.refresh(live.tree.as_ref()).await.map_err(|failed| refuse(&failed, &to))?;
+        live.quota.refresh(live.tree.room()).await.map_err(|failed| refuse(&failed, &to))?;
         let file = live.tree.create(&to).await.map_err(|failed| refuse(&failed, &to))?;
         let mut file = upload::Counted { file, quota: Arc::clone(&live.quota) };
         let copied = tokio::task::spawn_blocking(move || {

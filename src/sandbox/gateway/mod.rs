@@ -55,7 +55,7 @@ struct Inner {
     fleet: Fleet,
     keys: KeyStore,
     address: PreviewAddress,
-    /// Connections to ports inside and the copying of upgraded ones.
+    /// Requests to the control plane, connections to ports inside, and the copying of upgraded ones.
     tasks: TaskTracker,
     closing: CancellationToken,
     idempotent: control::Idempotent,
@@ -119,13 +119,22 @@ impl Gateway {
         let (body, rest) = unread::lend(body.map_err(Into::into).boxed_unsync());
         let request = Request::from_parts(parts, body);
         // Boxed, because the future of everything below is large.
-        let gateway = self.clone();
+        let (gateway, control) = (self.clone(), claim == Claim::Control);
         let answering: BoxFuture<'static, Answer> = Box::pin(async move {
             let answer = gateway.answer(claim, request).await;
             rest.take().await;
             answer
         });
-        answering.await
+        if !control {
+            return answering.await;
+        }
+        // A connection that is closed takes its request with it. Of what the control plane does nothing may stay half done:
+        // a sandbox that stands still for a copy, one that runs and is known to nobody.
+        let answered = self.inner.tasks.spawn(answering).await;
+        answered.unwrap_or_else(|failed| {
+            tracing::error!(error = %failed, "e2b API");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
+        })
     }
 
     async fn answer(&self, claim: Claim, request: Incoming) -> Answer {

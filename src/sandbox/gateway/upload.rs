@@ -106,7 +106,7 @@ impl Uploading<'_> {
         packed: bool,
     ) -> Result<(), Answer> {
         let tree = self.live.tree.as_ref();
-        self.live.quota.refresh(tree).await.map_err(|failed| refuse(&failed, path))?;
+        self.live.quota.refresh(tree.room()).await.map_err(|failed| refuse(&failed, path))?;
         let file = tree.create(path).await.map_err(|failed| refuse(&failed, path))?;
         let file = Counted { file, quota: Arc::clone(&self.live.quota) };
         let sink = if packed { Sink::Packed(Box::new(GzDecoder::new(file))) } else { Sink::Plain(file) };

@@ -86,6 +86,7 @@ async fn build_over(
     workspace: &Workspace,
     tasks: TaskTracker,
 ) -> Result<(Arc<Live>, Init), SandboxError> {
+    let folders = workspace.open()?;
     let group = shared.cgroups.create(&spec.id, &shared.config)?;
     let launched = launch(shared, &spec, workspace, group.as_ref()).await;
     if let (Err(_), Some(group)) = (&launched, &group) {
@@ -101,6 +102,7 @@ async fn build_over(
         id: spec.id,
         shared: Arc::clone(shared),
         workspace: workspace.clone(),
+        folders,
         env: environment,
         link,
         group,

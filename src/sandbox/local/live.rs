@@ -33,6 +33,8 @@ pub struct Live {
     pub shared: Arc<Shared>,
     /// Its directories and user.
     pub workspace: Workspace,
+    /// The opened folders of files and of the tools' state, so that what is done inside cannot keep anyone from them.
+    pub folders: [OwnedFd; 2],
     /// The environment of its commands.
     pub env: BTreeMap<String, String>,
     /// To its init.

@@ -8,6 +8,7 @@ mod copy;
 mod doctor;
 mod env;
 mod files;
+mod floor;
 mod identity;
 mod inside;
 mod instance;
@@ -88,6 +89,7 @@ struct Shared {
     cgroups: cgroup::Cgroups,
     toolchains: OnceLock<Toolchains>,
     uids: workspace::Uids,
+    floor: floor::Floor,
     /// How long a sandbox's init may take to answer.
     patience: Duration,
 }
@@ -98,9 +100,9 @@ impl LocalProvider {
         prepare_process();
         let cgroups = cgroup::Cgroups::detect();
         let toolchains = OnceLock::new();
-        let uids = workspace::Uids::default();
+        let (uids, floor) = (workspace::Uids::default(), floor::Floor::default());
         let patience = live::PATIENCE;
-        Self { shared: Arc::new(Shared { config, data_dir, egress, cgroups, toolchains, uids, patience }) }
+        Self { shared: Arc::new(Shared { config, data_dir, egress, cgroups, toolchains, uids, floor, patience }) }
     }
 
     /// The same with sandboxes given up when their init does not answer for so long. Before the first sandbox.
@@ -204,7 +206,7 @@ impl Provider for LocalProvider {
         let (shared, from, to) = (Arc::clone(&self.shared), from.workspace.clone(), to.clone());
         blocking(move || {
             let target = shared.uids.prepare(&to.id, &to.workspace)?;
-            let copied = copy::workspace(&from, &target);
+            let copied = copy::workspace(&from, &target, &shared.config);
             shared.uids.release(target.uid);
             copied
         })

@@ -2,8 +2,8 @@
 //! and memory where there are no control groups. Says when a limit is near or was hit. Sleeps while nothing runs.
 
 use super::live::Live;
-use super::walk::TreeSize;
-use super::{blocking, oom, workspace};
+use super::walk::{self, TreeSize};
+use super::{blocking, oom};
 use crate::sandbox::SandboxError;
 use rustix::fs::fstatvfs;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub async fn run(live: Arc<Live>) {
         () = live.closed.cancelled() => {}
         _ = futures::future::join3(oom::watch(&live), watch_memory(&live), watch_rest(&live)) => {}
     }
+    live.shared.floor.forget(&live.id);
 }
 
 /// Waits until a command runs. False when none can run any more.
@@ -65,24 +66,24 @@ async fn watch_rest(live: &Arc<Live>) {
     let (mut ooms, mut out_of_memory) = (live.ooms(), None::<Instant>);
     while something_runs(live).await {
         tokio::time::sleep(PERIOD).await;
-        if let Some(reason) = disk.breach(live).await {
-            live.kill_all(&reason).await;
-            live.news.tell(Some(reason));
-            continue;
-        }
         let now = live.ooms();
         if now > std::mem::replace(&mut ooms, now) {
             out_of_memory = Some(Instant::now());
         }
-        let notice = out_of_memory
-            .is_some_and(|at| at.elapsed() < NEWS)
-            .then(|| live.memory_reason())
-            .or_else(|| disk.warning(live));
-        let notice = match notice {
-            Some(notice) => Some(notice),
-            None => processes_warning(live).await,
+        let notice = if let Some(reason) = disk.breach(live).await {
+            live.kill_all(&reason).await;
+            Some(reason)
+        } else if out_of_memory.is_some_and(|at| at.elapsed() < NEWS) {
+            Some(live.memory_reason())
+        } else if let Some(notice) = disk.warning(live) {
+            Some(notice)
+        } else {
+            processes_warning(live).await
         };
         live.news.tell(notice);
+        if *live.running.borrow() == 0 {
+            live.shared.floor.rests(&live.id);
+        }
     }
 }
 
@@ -100,6 +101,8 @@ async fn processes_warning(live: &Live) -> Option<String> {
 #[derive(Default)]
 struct Disk {
     measured: Option<Measured>,
+    /// Whether the host's free space is below what stays free.
+    scarce: bool,
 }
 
 struct Measured {
@@ -113,34 +116,51 @@ struct Measured {
 impl Disk {
     /// Why everything must be killed, if it must.
     async fn breach(&mut self, live: &Arc<Live>) -> Option<String> {
-        let config = &live.shared.config;
-        let (limit, floor) = (limits(live), config.disk_floor_mib << 20);
-        let directory = workspace::open_root(&live.workspace.files).ok()?;
-        let space = fstatvfs(&directory).ok()?;
-        let free = TreeSize { bytes: space.f_bavail.saturating_mul(space.f_frsize), files: space.f_favail };
-        if free.bytes < floor {
-            return Some(format!("the host's disk is nearly full: less than {} MiB are free", floor >> 20));
+        let limit = limits(live);
+        let free = match free(live) {
+            Ok(free) => free,
+            Err(error) => {
+                tracing::warn!(sandbox = %live.id, %error, "the disk's free space is not known");
+                return None;
+            }
+        };
+        let before = std::mem::replace(&mut self.scarce, free.bytes < floor(live));
+        live.shared.floor.is_scarce(self.scarce);
+        if ((self.scarce && !before) || self.due(free, limit))
+            && let Some(reason) = self.measure(live, free, limit).await
+        {
+            return Some(reason);
         }
-        if !self.due(free, limit) {
-            return None;
-        }
+        live.shared.floor.must_end(&live.id).then(|| format!("{}, and it was still growing", nearly_full(live)))
+    }
+
+    /// Measures the workspace. Why everything must be killed, if it must.
+    async fn measure(&mut self, live: &Arc<Live>, free: TreeSize, limit: TreeSize) -> Option<String> {
         let started = Instant::now();
         let measured = Arc::clone(live);
-        let size = match blocking(move || measured.workspace.measure()).await {
+        let size = match blocking(move || measure(&measured)).await {
             Ok(size) => size,
             Err(SandboxError::Limit(reason)) => return Some(reason),
-            Err(_) => return None,
+            Err(error) => {
+                tracing::warn!(sandbox = %live.id, %error, "a workspace was not measured");
+                return None;
+            }
         };
         self.measured = Some(Measured { at: Instant::now(), took: started.elapsed(), size, free });
         live.disk.store(size.bytes, Ordering::Relaxed);
+        live.shared.floor.measured(&live.id, size.bytes);
         if size.bytes > limit.bytes {
-            return Some(format!("out of disk: {} MiB limit of the workspace", config.disk_mib));
+            let mib = live.shared.config.disk_mib;
+            return Some(format!("out of disk: {mib} MiB limit of the workspace"));
         }
         (size.files > limit.files).then(|| format!("too many files: {} is the limit of the workspace", limit.files))
     }
 
     /// That a limit is near, as of the last measurement.
     fn warning(&self, live: &Live) -> Option<String> {
+        if self.scarce {
+            return Some(nearly_full(live));
+        }
         let (size, limit) = (self.measured.as_ref()?.size, limits(live));
         if size.bytes * 100 >= limit.bytes * WARN_PERCENT {
             return Some(format!("disk nearly full: {} of {} MiB", size.bytes >> 20, limit.bytes >> 20));
@@ -157,17 +177,41 @@ impl Disk {
             |now: u64, then: u64, used: u64, limit: u64| then.saturating_sub(now) > limit.saturating_sub(used) / 4;
         let grown = grown(free.bytes, last.free.bytes, last.size.bytes, limit.bytes)
             || grown(free.files, last.free.files, last.size.files, limit.files);
-        age > last.took * WALK_SHARE && (grown || age > REMEASURE)
+        age > last.took * WALK_SHARE && (grown || self.scarce || age > REMEASURE)
     }
 }
 
 /// Bytes that may still be written: what the limit and the host's free space leave, measured now.
 pub fn room(live: &Live) -> Result<u64, SandboxError> {
-    let used = live.workspace.measure()?.bytes;
+    let used = measure(live)?.bytes;
     live.disk.store(used, Ordering::Relaxed);
-    let space = fstatvfs(workspace::open_root(&live.workspace.files)?).map_err(std::io::Error::from)?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(live.shared.config.disk_floor_mib << 20);
+    let free = free(live)?.bytes.saturating_sub(floor(live));
     Ok(limits(live).bytes.saturating_sub(used).min(free))
+}
+
+/// What the files of both folders take.
+fn measure(live: &Live) -> Result<TreeSize, SandboxError> {
+    live.folders.iter().try_fold(TreeSize::default(), |sum, folder| {
+        let size = walk::disk_usage(folder)?;
+        Ok(TreeSize { bytes: sum.bytes + size.bytes, files: sum.files + size.files })
+    })
+}
+
+/// Free bytes and inodes of the host's file system.
+fn free(live: &Live) -> Result<TreeSize, SandboxError> {
+    let [files, _] = &live.folders;
+    let space = fstatvfs(files).map_err(std::io::Error::from)?;
+    Ok(TreeSize { bytes: space.f_bavail.saturating_mul(space.f_frsize), files: space.f_favail })
+}
+
+/// What people are told when too little of it is left.
+fn nearly_full(live: &Live) -> String {
+    format!("the host's disk is nearly full: less than {} MiB are free", live.shared.config.disk_floor_mib)
+}
+
+/// Bytes that stay free on the host.
+fn floor(live: &Live) -> u64 {
+    live.shared.config.disk_floor_mib << 20
 }
 
 fn limits(live: &Live) -> TreeSize {

@@ -2,11 +2,11 @@
 //!
 //! The directory's owner is the record of that id, so that a sandbox wakes as the same user and nothing is kept twice.
 
-use super::walk::{self, TreeSize};
+use super::walk;
 use super::wire;
 use crate::domain::SandboxId;
 use crate::sandbox::SandboxError;
-use rustix::fs::{Mode, OFlags, fchown, fstat, open};
+use rustix::fs::{CWD, fchown, fstat};
 use rustix::process::{Gid, Uid};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -79,10 +79,9 @@ impl Uids {
     }
 }
 
-/// Opens a workspace's root directory.
+/// Opens a workspace's root directory, also one that is closed to its owner.
 pub fn open_root(path: &Path) -> Result<OwnedFd, SandboxError> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(open(path, flags, Mode::empty()).map_err(std::io::Error::from)?)
+    Ok(walk::enter(CWD, path)?)
 }
 
 /// Makes the sandbox's user the owner of a file or directory just made.
@@ -96,12 +95,9 @@ pub const HOME: &str = "/home/user";
 pub const STATE: &str = "/var/user";
 
 impl Workspace {
-    /// What the files of both folders take.
-    pub fn measure(&self) -> Result<TreeSize, SandboxError> {
-        [&self.files, &self.state].into_iter().try_fold(TreeSize::default(), |sum, folder| {
-            let size = walk::disk_usage(&open_root(folder)?)?;
-            Ok(TreeSize { bytes: sum.bytes + size.bytes, files: sum.files + size.files })
-        })
+    /// Opens both folders, the files first.
+    pub fn open(&self) -> Result<[OwnedFd; 2], SandboxError> {
+        Ok([open_root(&self.files)?, open_root(&self.state)?])
     }
 
     /// The two writable mounts.

@@ -3,8 +3,11 @@
 mod control;
 mod files;
 mod hostile;
+mod interrupted;
 mod keys;
+mod lives;
 mod network;
+mod output;
 mod restart;
 mod sdk;
 mod templates;

@@ -125,6 +125,14 @@ async fn many_sandboxes_live_beside_each_other() {
     }
 }
 
+/// Runs a test in a process that is less important than a sandbox would be by itself.
+#[test]
+fn a_server_of_low_priority_makes_sandboxes_too() {
+    let test = "sandbox_local::life::many_sandboxes_live_beside_each_other";
+    let exe = std::env::current_exe().unwrap();
+    expect_success(std::process::Command::new("nice").args(["-n", "15"]).arg(exe).args([test, "--exact"]));
+}
+
 #[tokio::test]
 async fn without_the_init_binary_nothing_is_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +153,7 @@ async fn the_doctor_builds_a_sandbox_and_cleans_up() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Runs all tests of the sandbox, of its service and of the e2b API once more as `nobody`. Without root there is nothing
+/// Runs all tests of the sandbox, its service, its way out and the e2b API once more as `nobody`. Without root there is nothing
 /// to do: they run so anyway. The SDKs are installed for the one who tests, so they stay with that one.
 #[test]
 fn everything_holds_without_root() {
@@ -167,7 +175,7 @@ fn everything_holds_without_root() {
     let mut run = in_own_network();
     run.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&exe)
-        .args(["sandbox_local::", "service::", "e2b::", "--skip", "e2b::sdk::", "--test-threads=2"])
+        .args(["sandbox_local::", "service::", "egress::", "e2b::", "--skip", "e2b::sdk::", "--test-threads=2"])
         .current_dir("/")
         .env("TMPDIR", &temporary)
         .env("HOME", &temporary);

@@ -8,14 +8,16 @@ use super::{PtyMessage, Request, failed, find, invalid, size};
 use crate::sandbox::SandboxError;
 use crate::sandbox::fleet::{Command, Level, Live, Sandbox, Viewer};
 use crate::sandbox::provider::{ProcessConfig, TreeKind};
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The first byte of output a viewer wants, or `end` for none of what was before. Ours; absent means all.
-const FROM_HEADER: &str = "sandcastle-output-from";
+/// The first byte of output a viewer wants, or `end` for none of what was before. Ours; absent means all. The answer has it
+/// too, as the number of the byte that really comes first: what was wanted may be kept no longer.
+const FROM_HEADER: HeaderName = HeaderName::from_static("sandcastle-output-from");
 const KEEPALIVE: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,7 +56,7 @@ pub(super) async fn start(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming
 
 pub(super) async fn connect(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming) -> Result<Answer, RpcError> {
     let (limit, keepalive) = (deadline(&request)?, keepalive(&request)?);
-    let from = match text(request.headers(), FROM_HEADER) {
+    let from = match text(request.headers(), FROM_HEADER.as_str()) {
         None => 0,
         Some("end") => u64::MAX,
         Some(number) => number.parse().map_err(|_| invalid("Sandcastle-Output-From is a number of bytes, or end"))?,
@@ -63,7 +65,11 @@ pub(super) async fn connect(sandbox: &Arc<Sandbox>, live: &Live, request: Incomi
     let asked: Request = only(request).await?;
     let command = find(live, asked.process)?;
     let timing = Timing { until: limit.map(|limit| begun + limit), keepalive };
-    Ok(watch(sandbox, live, &command, command.view(from), timing, None))
+    let viewer = command.view(from);
+    let first = HeaderValue::from(viewer.from);
+    let mut answer = watch(sandbox, live, &command, viewer, timing, None);
+    answer.headers_mut().insert(FROM_HEADER, first);
+    Ok(answer)
 }
 
 /// The one message of a call that is answered by a stream.

@@ -4,7 +4,7 @@ use super::super::support::*;
 use std::collections::BTreeMap;
 
 /// Row of the attack list, probe, answer. A crash counts as `killed`.
-const MUST_FAIL: [(&str, &str, &str); 74] = [
+const MUST_FAIL: [(&str, &str, &str); 75] = [
     ("6", "mount_tmpfs", "EPERM"),
     ("6", "umount_tmp", "EPERM"),
     ("6", "pivot", "EPERM"),
@@ -64,6 +64,7 @@ const MUST_FAIL: [(&str, &str, &str); 74] = [
     ("15", "socket_raw6", "EPERM"),
     ("15", "netlink_netfilter", "EPROTONOSUPPORT"),
     ("15", "netlink_audit", "EPROTONOSUPPORT"),
+    ("15", "netlink_xfrm", "EPROTONOSUPPORT"),
     ("16", "tiocsti", "EPERM"),
     ("16", "tiocsti_high_bits", "EPERM"),
     ("16", "tioclinux", "EPERM"),

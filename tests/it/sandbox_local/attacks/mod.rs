@@ -67,7 +67,8 @@ const ATTACKS: [Attack; 32] = [
         &[
             "limits::a_disk_hog_is_killed_with_its_reason",
             "limits::too_many_files_are_stopped_with_their_reason",
-            "limits::the_hosts_free_space_is_not_used_up",
+            "limits::a_closed_folder_counts_like_any_other",
+            "limits::the_hosts_free_space_is_kept_from_who_uses_it_up_and_the_others_are_told",
         ],
     ),
     attack("5", "CPU hog", "cpu group, or priority", &["limits::a_cpu_hog_gets_its_share_and_no_more"]),

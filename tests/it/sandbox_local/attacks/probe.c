@@ -110,6 +110,7 @@ PROBE(socket_raw, socket(AF_INET, SOCK_RAW, 1))
 PROBE(socket_raw6, socket(AF_INET6, SOCK_RAW, 58))
 PROBE(netlink_netfilter, socket(AF_NETLINK, SOCK_RAW, 12))
 PROBE(netlink_audit, socket(AF_NETLINK, SOCK_RAW, 9))
+PROBE(netlink_xfrm, socket(AF_NETLINK, SOCK_RAW, 6))
 
 /* Input for whoever reads the terminal next. */
 PROBE(tiocsti, ioctl(terminal(), TIOCSTI, "x"))
@@ -150,8 +151,8 @@ static const struct { const char *name; long (*probe)(void); } probes[] = {
     P(handle_name), P(handle_open), P(fanotify), P(module), P(module_file), P(kexec), P(restart), P(swap),
     P(accounting), P(quota), P(kernel_log), P(set_time), P(set_clock), P(adjust_clock), P(socket_packet),
     P(socket_vsock), P(socket_vsock_high_bits), P(socket_alg), P(socket_xdp), P(socket_bluetooth), P(socket_key),
-    P(socket_raw), P(socket_raw6), P(netlink_netfilter), P(netlink_audit), P(tiocsti), P(tiocsti_high_bits),
-    P(tioclinux), P(chmod_setid), P(fchmod_setid), P(fchmodat_setid), P(fchmodat2_setid), P(open_setid),
+    P(socket_raw), P(socket_raw6), P(netlink_netfilter), P(netlink_audit), P(netlink_xfrm), P(tiocsti),
+    P(tiocsti_high_bits), P(tioclinux), P(chmod_setid), P(fchmod_setid), P(fchmodat_setid), P(fchmodat2_setid), P(open_setid),
     P(creat_setid), P(tmpfile_setid), P(openat2_setid), P(mknod_setid), P(mkdir_setid), P(mknod_disk), P(mknod_mem),
     P(fork_child), P(thread), P(socket_tcp), P(socket_unix), P(netlink_route), P(chmod_plain), P(unshare_files),
     P(pty),
