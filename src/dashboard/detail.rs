@@ -20,6 +20,8 @@ pub struct RunPage {
     pub detail: RunDetail,
     /// Its payload, whole.
     pub payload: Value,
+    /// Why it cannot be replayed and what to do instead; none if it can be.
+    pub no_replay: Option<&'static str>,
     /// The runs it started, and theirs.
     pub descendants: Vec<Descendant>,
     /// The project's name.
@@ -75,7 +77,7 @@ fn Head<'a>(page: &'a RunPage) -> impl IntoView + use<> {
         )
     };
     let actions = if run.status.is_final() {
-        view! { <ReplayForm id=run.id.clone() payload=page.payload.clone() /> }.into_any()
+        page.no_replay.is_none().then(|| view! { <ReplayForm id=run.id.clone() payload=page.payload.clone() /> }).into_any()
     } else {
         let action = format!("/runs/{}/cancel", run.id);
         view! { <form method="post" action=action><button class="button danger" type="submit" data-key="c" title="Cancel (C)"><Mark name="stop" />"Cancel"</button></form> }
@@ -259,6 +261,7 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
                 {to_run("Started by", &run.parent)}
                 {to_run("Root", &detail.root)}
                 {to_run("Replay of", &detail.replay_of)}
+                {text("Replay", page.no_replay.map(|why| format!("Not possible: {why}")))}
                 {batch}
                 {(!tags.is_empty()).then(|| view! { <dt>"Tags"</dt><dd class="row">{tags}</dd> })}
                 {moment_of("Submitted", Some(run.created_at))}
@@ -321,6 +324,7 @@ mod tests {
         let html = run_html(RunPage {
             detail: RunDetail::bare(summary),
             payload: Value::from("</textarea><form action=/theme>"),
+            no_replay: None,
             descendants: Vec::new(),
             project: None,
             sandbox: None,

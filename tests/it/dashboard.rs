@@ -1,6 +1,6 @@
 //! The runs dashboard over HTTP, as a person without scripts uses it: links, forms, and the stream that says "changed".
 
-use crate::support::{PATIENCE, TestApp};
+use crate::support::{PATIENCE, TestApp, answer};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use sandcastle::domain::{ProjectId, RunId, RunStatus};
@@ -122,6 +122,32 @@ async fn a_replay_takes_the_edited_payload_and_refuses_what_is_not_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_be_replayed_offers_no_replay_and_says_what_to_do_instead() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let restore = RunRequest {
+        task: "restoreCheckpoint".to_owned(),
+        payload: json!({"project": project, "commit": "none"}),
+        project: Some(project.clone()),
+        ..RunRequest::default()
+    };
+    let workflow = &app.services().workflow;
+    let id = workflow.submit(restore).await.unwrap();
+    let _failed = workflow.wait(&id).await;
+    let (_, html) = page(&app, &format!("/runs/{id}")).await;
+    assert!(!drawn(&html).contains("/replay") && drawn(&html).contains("Go back in the chat"), "{}", drawn(&html));
+    let (status, refused) = answer(app.post(&format!("/api/runs/{id}/replay"), &json!({}))).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(refused["message"].as_str().unwrap().contains("Go back in the chat"), "{refused}");
+    let all = form(&[("action", "replay"), ("which", "all")]);
+    let sent = post(&app, "/runs/bulk", &all).send().await.unwrap();
+    let to = sent.headers()[LOCATION].to_str().unwrap();
+    assert_eq!(to, "/runs?done=replayed-0-0-1");
+    assert!(drawn(&page(&app, to).await.1).contains("1 left out: "));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
     let app = TestApp::start().await;
     let project = ProjectId::parse(app.project().await).unwrap();
@@ -130,10 +156,10 @@ async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
         submit(&app, &project, &format!("later {n}"), Some(Duration::from_secs(3_600))).await;
     }
     let sent = post(&app, "/runs/bulk", &form(&[("action", "cancel"), ("which", "all"), ("status", "active")])).send();
-    assert_eq!(sent.await.unwrap().headers()[LOCATION], "/runs?status=active&done=canceled-3-0");
+    assert_eq!(sent.await.unwrap().headers()[LOCATION], "/runs?status=active&done=canceled-3-0-0");
     let chosen = form(&[("action", "replay"), ("which", "chosen"), ("run", ended.as_str()), ("run", "run_gone")]);
     let sent = post(&app, "/runs/bulk", &chosen).send().await.unwrap();
-    assert_eq!(sent.headers()[LOCATION], "/runs?done=replayed-1-1");
+    assert_eq!(sent.headers()[LOCATION], "/runs?done=replayed-1-1-0");
     let sent = post(&app, "/runs/bulk", &form(&[("action", "replay"), ("which", "chosen")])).send().await.unwrap();
     assert_eq!(sent.status(), StatusCode::BAD_REQUEST);
     let all = app.services().workflow.list(RunFilter::default()).await.unwrap();

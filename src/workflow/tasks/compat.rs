@@ -110,6 +110,8 @@ struct EndInput {
 #[async_trait]
 impl Task for EndSandbox {
     const NAME: &'static str = "endSandbox";
+    const NO_REPLAY: Option<&'static str> =
+        Some("the time of its sandbox was over then. A sandbox that is used again goes to sleep by itself.");
     type Input = EndInput;
     type Output = ();
 

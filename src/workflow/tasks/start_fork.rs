@@ -89,6 +89,8 @@ fn installs(tree: &[FileNode]) -> Vec<(String, &'static str)> {
 impl Task for StartFork {
     const NAME: &'static str = "startFork";
     const IN_SANDBOX: bool = true;
+    const NO_REPLAY: Option<&'static str> =
+        Some("it would start the app a second time. Ask the agent of the fork to start it, or fork again.");
     type Input = StartForkInput;
     type Output = StartForkOutput;
 

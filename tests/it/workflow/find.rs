@@ -1,8 +1,11 @@
 //! Finding runs: filters, pages, counts and errors by kind.
 
 use super::support::{Probe, bench, request};
+use async_trait::async_trait;
 use sandcastle::domain::{ApiError, RunStatus};
-use sandcastle::workflow::{Replay, RunFilter, RunLabels, RunRequest, TaskError, WorkflowError};
+use sandcastle::workflow::{
+    BulkAction, BulkReport, Replay, RunFilter, RunLabels, RunRequest, Task, TaskContext, TaskError, WorkflowError,
+};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -119,4 +122,44 @@ async fn a_run_that_has_not_ended_or_whose_project_is_gone_is_not_replayed() {
     bench.store.events().delete_project(&project).await.unwrap();
     let error = bench.workflow.replay(&id, Replay::default()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("there is no run with the id {id}"));
+}
+
+/// A task whose effect makes sense once.
+struct Once;
+
+#[async_trait]
+impl Task for Once {
+    const NAME: &'static str = "once";
+    const NO_REPLAY: Option<&'static str> = Some("it happens once. Do it anew instead.");
+    type Input = Value;
+    type Output = Value;
+
+    async fn run(&self, _: TaskContext, input: Value) -> Result<Value, TaskError> {
+        Ok(input)
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_repeated_says_what_to_do_instead_and_many_runs_are_replayed_without_it() {
+    let bench = bench(Probe::new(|_, input| async move { Ok(input) })).await;
+    bench.workflow.register(Once);
+    let top = bench.workflow.submit(request(json!("top"))).await.unwrap();
+    let child = RunRequest { parent: Some(top.clone()), ..request(json!("child")) };
+    let child = bench.workflow.submit(child).await.unwrap();
+    let once = RunRequest { task: "once".to_owned(), ..RunRequest::default() };
+    let once = bench.workflow.submit(once).await.unwrap();
+    for id in [&top, &child, &once] {
+        bench.workflow.wait(id).await.unwrap();
+    }
+    let error = bench.workflow.replay(&once, Replay::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "a run of once cannot be replayed: it happens once. Do it anew instead.");
+    let without_two = BulkReport { done: 1, left_out: 2, ..BulkReport::default() };
+    let all = bench.workflow.bulk_where(RunFilter::default(), BulkAction::Replay).await.unwrap();
+    assert_eq!(all, without_two);
+    let chosen = bench.workflow.bulk(&[child.clone(), once, top.clone()], BulkAction::Replay).await.unwrap();
+    assert_eq!(chosen, without_two);
+    // A child alone is what its page is for.
+    bench.workflow.replay(&child, Replay::default()).await.unwrap();
+    let replayed = bench.workflow.list(RunFilter::default()).await.unwrap();
+    assert_eq!(replayed.len(), 6);
 }
