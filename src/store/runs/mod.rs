@@ -187,6 +187,21 @@ impl RunStore {
         Ok(freed.bind(task).bind(key).execute(&self.db.writer).await?.rows_affected() > 0)
     }
 
+    /// Notes that a run is to stop, and with it what it started, so that this is not forgotten with the process. Runs
+    /// that have ended stay as they are.
+    pub async fn request_cancel(&self, id: &RunId, at: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "WITH RECURSIVE tree (id) AS (SELECT ?1 UNION SELECT runs.id FROM runs JOIN tree ON runs.parent = tree.id) \
+             UPDATE runs SET cancel_requested_at = ?2 \
+             WHERE id IN tree AND finished_at IS NULL AND cancel_requested_at IS NULL",
+        )
+        .bind(id.as_str())
+        .bind(at.cast_signed())
+        .execute(&self.db.writer)
+        .await?;
+        Ok(())
+    }
+
     /// Changes when a run that has not started is due. False if it has started.
     pub async fn reschedule(&self, id: &RunId, due_at: u64) -> Result<bool, StoreError> {
         let moved = sqlx::query("UPDATE runs SET due_at = ? WHERE id = ? AND status = 'DELAYED' AND attempt = 0")

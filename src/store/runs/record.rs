@@ -37,6 +37,8 @@ pub struct RunRecord {
     pub due_at: Option<u64>,
     /// When it must have started (Unix ms).
     pub expires_at: Option<u64>,
+    /// When it was asked to stop (Unix ms). Written by the store alone, which also asks those it started.
+    pub cancel_requested_at: Option<u64>,
     /// The run this one repeats.
     pub replay_of: Option<RunId>,
     /// The run at the top of its tree; none at the top. Filled in by the store.

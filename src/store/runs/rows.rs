@@ -27,6 +27,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
         interruptions: row.try_get("interruptions")?,
         max_duration_ms: time(row, "max_duration_ms")?,
         due_at: time(row, "due_at")?,
+        cancel_requested_at: time(row, "cancel_requested_at")?,
         replay_of: maybe_id(row, "replay_of", RunId::parse)?,
         key_expires_at: time(row, "key_expires_at")?,
         priority: row.try_get("priority")?,
