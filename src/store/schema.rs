@@ -18,6 +18,7 @@ const STEPS: &[(&str, &str)] = steps![
     "0005_agent.sql",
     "0016_attachments.sql",
     "0017_cancel.sql",
+    "0018_ttl.sql",
 ];
 
 /// What brings a database of any age to the present schema.

@@ -234,7 +234,8 @@ impl Workflow {
         Ok(self.inner.runs.record(id).await?)
     }
 
-    /// Moves the start of a run that waits for its time. Only a run that has not started can be moved.
+    /// Moves the start of a run that waits for its time, and with it its time to live. Only a run that has not started
+    /// can be moved.
     pub async fn reschedule(&self, id: &RunId, delay: Duration) -> Result<(), WorkflowError> {
         let due_at = self.inner.clock.now_ms().saturating_add(millis(delay));
         if !self.inner.runs.reschedule(id, due_at).await? {
@@ -361,6 +362,7 @@ impl Workflow {
             due_at,
             cancel_requested_at: None,
             // The time to live begins when the run is due.
+            ttl_ms: request.ttl.map(millis),
             expires_at: request.ttl.map(|ttl| due_at.unwrap_or(now).saturating_add(millis(ttl))),
             replay_of: request.replay_of,
             root: None,

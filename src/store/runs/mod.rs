@@ -202,13 +202,15 @@ impl RunStore {
         Ok(())
     }
 
-    /// Changes when a run that has not started is due. False if it has started.
+    /// Changes when a run that has not started is due, and with it when it expires. False if it has started.
     pub async fn reschedule(&self, id: &RunId, due_at: u64) -> Result<bool, StoreError> {
-        let moved = sqlx::query("UPDATE runs SET due_at = ? WHERE id = ? AND status = 'DELAYED' AND attempt = 0")
-            .bind(due_at.cast_signed())
-            .bind(id.as_str())
-            .execute(&self.db.writer)
-            .await?;
+        let moved = sqlx::query(
+            "UPDATE runs SET due_at = ?1, expires_at = ?1 + ttl_ms WHERE id = ?2 AND status = 'DELAYED' AND attempt = 0",
+        )
+        .bind(due_at.cast_signed())
+        .bind(id.as_str())
+        .execute(&self.db.writer)
+        .await?;
         self.changed(id);
         Ok(moved.rows_affected() > 0)
     }

@@ -31,6 +31,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
         replay_of: maybe_id(row, "replay_of", RunId::parse)?,
         key_expires_at: time(row, "key_expires_at")?,
         priority: row.try_get("priority")?,
+        ttl_ms: time(row, "ttl_ms")?,
         expires_at: time(row, "expires_at")?,
         root: maybe_id(row, "root", RunId::parse)?,
         depth: row.try_get("depth")?,

@@ -95,6 +95,39 @@ async fn a_delayed_run_can_be_moved_until_it_has_started() {
 }
 
 #[tokio::test]
+async fn a_time_to_live_counts_from_when_the_run_may_start_also_when_that_is_moved() {
+    let (probe, gate, order, started) = gated();
+    let bench = bench_with(probe, one_place()).await;
+    let first = bench.workflow.submit(request(json!("first"))).await.unwrap();
+    started.notified().await;
+    let mortal = |name| RunRequest {
+        delay: Some(Duration::from_secs(3_600)),
+        ttl: Some(Duration::from_secs(600)),
+        ..request(json!(name))
+    };
+    let later = bench.workflow.submit(mortal("later")).await.unwrap();
+    assert_eq!(bench.workflow.get(&later).await.unwrap().expires_at, Some(1_000_000 + 4_200_000));
+    bench.workflow.reschedule(&later, Duration::from_secs(7_200)).await.unwrap();
+    let due = 1_000_000 + 7_200_000;
+    let run = bench.workflow.get(&later).await.unwrap();
+    assert_eq!((run.due_at, run.expires_at), (Some(due), Some(due + 600_000)));
+    bench.clock.sleeps_until(due).await;
+    bench.clock.sleeps_until(due + 600_000).await;
+    assert_eq!(bench.clock.pass().await, 7_200_000);
+    let mut changes = bench.workflow.store().changes();
+    while status(&bench.workflow, &later).await != RunStatus::Queued {
+        changes.recv().await.unwrap();
+    }
+    assert_eq!(bench.workflow.get(&later).await.unwrap().due_at, Some(due));
+    assert_eq!(bench.clock.pass().await, 600_000);
+    assert_eq!(bench.workflow.wait(&later).await.unwrap_err().code, ErrorCode::Timeout);
+    assert_eq!(status(&bench.workflow, &later).await, RunStatus::Expired);
+    gate.send_replace(true);
+    bench.workflow.wait(&first).await.unwrap();
+    assert_eq!(*order.lock().unwrap(), ["first"]);
+}
+
+#[tokio::test]
 async fn a_delayed_run_whose_time_has_come_waits_in_the_queue() {
     let (probe, gate, _, started) = gated();
     let bench = bench_with(probe, one_place()).await;
