@@ -21,6 +21,8 @@ pub struct RunFilter {
     pub project: Option<ProjectId>,
     /// With one of these statuses; any if empty.
     pub statuses: Vec<RunStatus>,
+    /// Of the delayed ones only those that wait for another attempt (true), or only those that wait for their first.
+    pub backoff: Option<bool>,
     /// Of one of these tasks; any if empty.
     pub tasks: Vec<String>,
     /// With this text in id, title or task.
@@ -187,6 +189,9 @@ fn search(
     equal("batch", filter.batch.as_deref());
     equal("fingerprint", filter.fingerprint.as_deref());
     equal("owner", filter.owner.as_deref());
+    if let Some(backoff) = filter.backoff.filter(|_| status == Some(RunStatus::Delayed)) {
+        query.push(if backoff { " AND started_at IS NOT NULL" } else { " AND started_at IS NULL" });
+    }
     if filter.top_only {
         query.push(" AND parent IS NULL");
     }
