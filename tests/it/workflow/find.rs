@@ -2,7 +2,7 @@
 
 use super::support::{Probe, bench, request};
 use async_trait::async_trait;
-use sandcastle::domain::{ApiError, RunStatus};
+use sandcastle::domain::{ApiError, ErrorCode, RunStatus};
 use sandcastle::workflow::{
     BulkAction, BulkReport, Replay, RunFilter, RunLabels, RunRequest, Task, TaskContext, TaskError, WorkflowError,
 };
@@ -162,4 +162,26 @@ async fn a_task_that_is_not_repeated_says_what_to_do_instead_and_many_runs_are_r
     bench.workflow.replay(&child, Replay::default()).await.unwrap();
     let replayed = bench.workflow.list(RunFilter::default()).await.unwrap();
     assert_eq!(replayed.len(), 6);
+}
+
+#[tokio::test]
+async fn more_tasks_or_tags_than_can_be_searched_for_are_refused_with_their_number() {
+    let bench = bench(Probe::new(|_, input| async move { Ok(input) })).await;
+    let id = bench.workflow.submit(request(json!(1))).await.unwrap();
+    bench.workflow.wait(&id).await.unwrap();
+    let tasks = |count: usize| (0..count).map(|n| format!("task {n}")).chain(["probe".to_owned()]).collect();
+    let named = |words: Vec<String>| RunFilter { tasks: words, ..RunFilter::default() };
+    assert_eq!(bench.workflow.list(named(tasks(37))).await.unwrap().len(), 1);
+    let error = ApiError::from(bench.workflow.list(named(tasks(38))).await.unwrap_err());
+    assert_eq!(error.code, ErrorCode::InvalidInput);
+    assert_eq!(error.message, "runs of 39 tasks cannot be listed at once; with these statuses at most 38 can");
+    let ended = RunFilter { statuses: vec![RunStatus::Completed], ..named(tasks(499)) };
+    assert_eq!(bench.workflow.list(ended).await.unwrap().len(), 1);
+    // Asked for twice is asked for once.
+    let twice = RunFilter { statuses: vec![RunStatus::Completed; 600], ..named(vec!["probe".to_owned(); 600]) };
+    assert_eq!(bench.workflow.list(twice).await.unwrap().len(), 1);
+    let tagged = RunFilter { tags: (0..51).map(|n| n.to_string()).collect(), ..RunFilter::default() };
+    assert!(bench.workflow.list(tagged).await.unwrap_err().to_string().contains("any of 51 tags"));
+    let tagged = RunFilter { tags: (0..50).map(|n| n.to_string()).collect(), ..named(tasks(37)) };
+    assert!(bench.workflow.list(tagged).await.unwrap().is_empty());
 }
