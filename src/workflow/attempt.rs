@@ -115,7 +115,7 @@ async fn record_attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Sign
     run.summary.status = RunStatus::Executing;
     if run.summary.started_at.is_none() {
         run.summary.started_at = Some(now);
-        workflow.figures().started(&run.summary);
+        workflow.figures().started(&run.summary, run.due_at);
     }
     run.due_at = None;
     let begun = AttemptChange::Begin { number: run.summary.attempt, at: now };

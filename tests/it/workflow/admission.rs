@@ -217,3 +217,16 @@ async fn a_key_finds_its_run_until_it_expires_or_is_freed() {
     assert!(!bench.store.runs().free_key("probe", "k").await.unwrap());
     assert_ne!(bench.workflow.submit(keyed()).await.unwrap(), second);
 }
+
+#[tokio::test]
+async fn a_run_waits_in_the_queue_only_from_the_time_it_was_to_start() {
+    let bench = bench(Probe::new(|_, input| async move { Ok(input) })).await;
+    let later = RunRequest { delay: Some(Duration::from_secs(60)), ..request(json!(1)) };
+    let id = bench.workflow.submit(later).await.unwrap();
+    bench.workflow.reschedule(&id, Duration::from_secs(90)).await.unwrap();
+    bench.clock.sleeps_until(1_090_000).await;
+    bench.clock.pass().await;
+    bench.workflow.wait(&id).await.unwrap();
+    let waited = bench.workflow.figures().waited();
+    assert_eq!((waited["probe"].count, waited["probe"].sum_ms), (1, 0));
+}
