@@ -19,6 +19,7 @@ const STEPS: &[(&str, &str)] = steps![
     "0016_attachments.sql",
     "0017_cancel.sql",
     "0018_ttl.sql",
+    "0019_last_run.sql",
 ];
 
 /// What brings a database of any age to the present schema.

@@ -185,3 +185,23 @@ async fn more_tasks_or_tags_than_can_be_searched_for_are_refused_with_their_numb
     let tagged = RunFilter { tags: (0..50).map(|n| n.to_string()).collect(), ..named(tasks(37)) };
     assert!(bench.workflow.list(tagged).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_last_run_of_an_error_is_one_that_is_there_also_after_its_project_was_deleted() {
+    let bench = bench(Probe::new(|_, input| async move {
+        Err(TaskError::Fatal(ApiError::invalid(format!("port {input} is taken"))))
+    }))
+    .await;
+    let project = bench.store.events().create_project("Short").await.unwrap();
+    let mut ids = Vec::new();
+    for (port, project) in [(3000, None), (3001, None), (3002, Some(project.clone()))] {
+        let id = bench.workflow.submit(RunRequest { project, ..request(json!(port)) }).await.unwrap();
+        let _failed = bench.workflow.wait(&id).await;
+        ids.push(id);
+    }
+    let errors = async || bench.store.runs().errors(10).await.unwrap();
+    assert_eq!(errors().await[0].last_run, ids[2]);
+    bench.store.events().delete_project(&project).await.unwrap();
+    let left = &errors().await[0];
+    assert_eq!((left.count, &left.last_run, left.message.as_str()), (2, &ids[1], "port 3001 is taken"));
+}
