@@ -137,3 +137,22 @@ async fn a_port_nobody_listens_on_is_told_with_the_servers_last_words() {
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(error.message.contains("cannot bind"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_of_the_api_that_was_cut_off_when_its_project_was_made_leaves_no_second_project() {
+    let bench = Bench::new().await;
+    let later = RunRequest {
+        task: "create-sandbox".to_owned(),
+        payload: json!({}),
+        delay: Some(Duration::from_secs(3_600)),
+        ..RunRequest::default()
+    };
+    let id = bench.workflow.submit(later).await.unwrap();
+    // What an execution leaves that ends before it has recorded its first step.
+    let project = bench.world.store.events().project_of_run(&id, "Sandbox of the API").await.unwrap();
+    bench.workflow.reschedule(&id, Duration::ZERO).await.unwrap();
+    let sandbox = bench.workflow.wait(&id).await.unwrap()["sandboxId"].as_str().unwrap().to_owned();
+    let found = bench.world.service.find(&sandcastle::domain::SandboxId::parse(sandbox).unwrap());
+    assert_eq!(found, Some(project));
+    assert_eq!(bench.world.store.events().projects().await.unwrap().len(), 2);
+}
