@@ -6,6 +6,7 @@ use sandcastle::domain::{CommandId, ErrorCode, RunId, RunStatus};
 use sandcastle::sandbox::SandboxError;
 use sandcastle::workflow::{RetryPolicy, RunRequest, Workflow, WorkflowOptions, tasks};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +127,39 @@ async fn a_run_executed_again_finds_its_command_instead_of_repeating_it() {
     let run = RunId::parse(id.as_str()).unwrap();
     assert!(workflow.get(&run).await.unwrap().logs[0].message.contains("not started again"));
     assert!(CommandId::parse(got["commandId"].as_str().unwrap()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_recorded_before_it_starts_and_so_is_interrupted_if_the_server_dies_in_between() {
+    let bench = Bench::new().await;
+    bench.world.provider.spawns.hang.store(true, Ordering::SeqCst);
+    let id = bench.workflow.submit(bench.request("runCommand", json!({"command": "echo x >> count"}))).await.unwrap();
+    bench.world.until(|state| !state.commands.is_empty()).await;
+    bench.workflow.shutdown(Duration::ZERO).await;
+    bench.world.provider.spawns.hang.store(false, Ordering::SeqCst);
+    let service = bench.world.after_a_crash(3000).await;
+    let workflow = Workflow::new(&bench.world.store, WorkflowOptions::default());
+    tasks::register(&workflow, &service, &bench.world.store);
+    workflow.boot().await.unwrap();
+    let got = workflow.wait(&id).await.unwrap();
+    assert_eq!((&got["interrupted"], &got["exitCode"]), (&json!(true), &Value::Null));
+    assert_eq!(bench.world.state().await.commands.len(), 1);
+    assert!(matches!(service.read_file(&bench.world.project, "count").await, Err(SandboxError::NotFound(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_could_not_be_started_is_started_by_the_next_attempt() {
+    let bench = Bench::new().await;
+    *bench.world.provider.spawns.fail.lock().unwrap() = Some(SandboxError::Io("no process".to_owned()));
+    let retry = RetryPolicy { min_ms: 10, ..RetryPolicy::default() };
+    let command = bench.request("runCommand", json!({"command": "echo once"}));
+    let id = bench.workflow.submit(RunRequest { retry: Some(retry), ..command }).await.unwrap();
+    let got = bench.workflow.wait(&id).await.unwrap();
+    assert_eq!((&got["interrupted"], &got["output"]), (&json!(false), &json!("once\n")));
+    let state = bench.world.state().await;
+    let ends: Vec<String> = state.commands.iter().map(|c| c.exit.as_ref().unwrap().describe()).collect();
+    assert!(ends[0].starts_with("not started: ") && ends[0].contains("no process"), "{ends:?}");
+    assert_eq!(ends[1..], ["exit code 0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
