@@ -163,6 +163,32 @@ async fn a_command_that_could_not_be_started_is_started_by_the_next_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fork_whose_start_was_cut_off_while_it_waited_for_its_app_starts_each_server_once() {
+    let bench = Bench::new().await;
+    let port = crate::service::free_port();
+    let commands = json!([["sleep 1000", ""], ["sleep 2000", ""]]);
+    let request = bench.request("startFork", json!({"commands": commands, "port": port}));
+    let id = bench.workflow.submit(request).await.unwrap();
+    bench.world.until(|state| state.commands.len() == 2).await;
+    bench.workflow.shutdown(Duration::ZERO).await;
+    let service = bench.world.after_a_crash(3000).await;
+    let workflow = Workflow::new(&bench.world.store, WorkflowOptions::default());
+    tasks::register(&workflow, &service, &bench.world.store);
+    workflow.boot().await.unwrap();
+    // Something answers, so that the run gets to its end.
+    let spec = sandcastle::sandbox::CommandSpec {
+        line: format!("exec python3 -m http.server {port} --bind 127.0.0.1"),
+        background: true,
+        ..Default::default()
+    };
+    service.start_command(&bench.world.project, spec).await.unwrap();
+    workflow.wait(&id).await.unwrap();
+    let state = bench.world.state().await;
+    let running: Vec<&str> = state.commands.iter().filter(|c| c.exit.is_none()).map(|c| c.line.as_str()).collect();
+    assert_eq!(running.iter().filter(|line| line.starts_with("sleep")).count(), 2, "{running:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_nobody_listens_on_is_told_with_the_servers_last_words() {
     let bench = Bench::new().await;
     let port = crate::service::free_port();
