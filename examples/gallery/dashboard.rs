@@ -40,6 +40,7 @@ pub fn run(failed: bool) -> PageData {
         descendants: if failed { Vec::new() } else { vec![child(5), child(6)] },
         project: Some("Recipe search".into()),
         sandbox: None,
+        message: None,
         list: ListQuery::default(),
         newer: Some(id("run_5")),
         older: Some(id("run_3")),

@@ -6,7 +6,7 @@ use super::AppState;
 use super::error::{Failure, Path};
 use super::pages::{answer, failure, form_failure};
 use crate::dashboard::{ListPage, ListQuery, RunPage, list_html, run_html};
-use crate::domain::{ApiError, ProjectId, RunId};
+use crate::domain::{ApiError, Message, ProjectId, RunId};
 use crate::services::Services;
 use crate::store::now_ms;
 use crate::ui::PageData;
@@ -92,13 +92,13 @@ async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra)
     let neighbour = RunFilter { limit: Some(1), ..list.first_page().filter(now)? };
     let newer = runs.list(&RunFilter { after: Some(id.clone()), ..neighbour.clone() }).await?;
     let older = runs.list(&RunFilter { before: Some(id.clone()), ..neighbour }).await?;
-    let (project, sandbox) = match &detail.summary.project {
-        Some(project) => {
-            let state = services.store.events().state(project).await.ok();
-            state.map(|state| (state.name.clone(), state.sandbox.as_ref().map(|sandbox| sandbox.id.clone()))).unzip()
-        }
-        None => (None, None),
+    let state = match &detail.summary.project {
+        Some(project) => services.store.events().state(project).await.ok(),
+        None => None,
     };
+    let turn = detail.root.as_ref().unwrap_or(&id);
+    let answers = |message: &&Message| message.turn.as_ref() == Some(turn);
+    let message = state.as_ref().and_then(|state| state.messages.iter().find(answers)).map(|found| found.id.clone());
     let title = format!("{} run", detail.summary.task);
     let live = !detail.summary.status.is_final();
     let html = run_html(RunPage {
@@ -109,9 +109,10 @@ async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra)
         older: older.into_iter().next().map(|run| run.id),
         notice: notice(&extra.done),
         show: extra.show,
+        project: state.as_ref().map(|state| state.name.clone()),
+        sandbox: state.as_ref().and_then(|state| Some(state.sandbox.as_ref()?.id.clone())),
+        message,
         detail,
-        project,
-        sandbox: sandbox.flatten(),
         list,
         now,
     });

@@ -5,6 +5,7 @@
 
 mod batches;
 mod detail;
+mod history;
 mod query;
 mod record;
 mod rows;
@@ -12,6 +13,7 @@ mod steps;
 mod writes;
 
 pub use self::batches::{Batch, Batches};
+pub use self::history::{Happening, Place, What};
 pub use self::query::{RunCount, RunError, RunFilter};
 pub use self::record::{AttemptChange, RunLabels, RunRecord};
 

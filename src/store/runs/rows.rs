@@ -90,13 +90,16 @@ pub(super) fn step(row: &SqliteRow) -> Result<Step, StoreError> {
 }
 
 pub(super) fn log_line(row: &SqliteRow) -> Result<RunLog, StoreError> {
-    let level: String = row.try_get("level")?;
     Ok(RunLog {
         at: time(row, "at")?.unwrap_or_default(),
-        level: serde_json::from_value(Value::String(level))?,
+        level: level(row, "level")?,
         message: row.try_get("message")?,
         attempt: row.try_get("attempt")?,
     })
+}
+
+pub(super) fn level(row: &SqliteRow, column: &str) -> Result<LogLevel, StoreError> {
+    Ok(serde_json::from_value(Value::String(row.try_get(column)?))?)
 }
 
 pub(super) fn level_name(level: LogLevel) -> &'static str {
