@@ -49,7 +49,7 @@ test('the runs of a turn are listed, filtered, read on a timeline and replayed w
     await expect(page.getByRole('heading', { level: 1 })).toContainText('writeFiles');
     const overview = page.getByRole('complementary').filter({ has: page.getByRole('heading', { name: 'Overview' }) });
     await expect(overview.getByRole('link', { name: 'Keep notes' })).toHaveAttribute('href', /^\/p\//);
-    await expect(overview.locator('a[href^="/api/sandboxes/"]')).toBeVisible();
+    await expect(overview.locator('a[href^="/p/"][href$="?pane=logs"]')).toBeVisible();
 
     // Once more, with other words in the file.
     const first = page.url();

@@ -36,9 +36,11 @@ pub fn run(failed: bool) -> PageData {
     let page = RunPage {
         detail: detail(failed),
         payload: json!({"project": "prj_live", "line": "npm install", "background": false, "timeoutMs": 300_000}),
+        no_replay: None,
         descendants: if failed { Vec::new() } else { vec![child(5), child(6)] },
         project: Some("Recipe search".into()),
         sandbox: None,
+        message: None,
         list: ListQuery::default(),
         newer: Some(id("run_5")),
         older: Some(id("run_3")),

@@ -7,7 +7,7 @@
 use super::conversation::progress;
 use super::turn::{TurnInput, TurnTask};
 use crate::config::AgentConfig;
-use crate::domain::{ApiError, EventBody, ModelRef, ProjectId, RunId, RunStatus, TurnOutcome, Usage};
+use crate::domain::{ApiError, ErrorCode, EventBody, ModelRef, ProjectId, RunId, RunStatus, TurnOutcome, Usage};
 use crate::llm::{Catalog, ModelError};
 use crate::sandbox::provider::HostTool;
 use crate::store::{Store, StoreError, new_message_id};
@@ -156,20 +156,25 @@ impl AgentDeps {
     }
 
     /// Appends `TurnStarted` unless it is there. Called by whoever starts the turn and by the turn itself, which may
-    /// find after a crash that nobody did.
+    /// find after a crash that nobody did. While another turn is at work it is a conflict.
     pub(super) async fn announce(
         &self,
         _: &Guard<'_>,
         project: &ProjectId,
         turn: &RunId,
         model: ModelRef,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), ApiError> {
         let events = self.store.events();
-        if events.state(project).await?.messages.iter().any(|m| m.turn.as_ref() == Some(turn)) {
+        let state = events.state(project).await?;
+        if state.messages.iter().any(|m| m.turn.as_ref() == Some(turn)) {
             return Ok(());
         }
+        if state.turn.is_some() {
+            return Err(ApiError::new(ErrorCode::Conflict, "Another turn is at work in this project."));
+        }
         let body = EventBody::TurnStarted { turn: turn.clone(), message: new_message_id(), model };
-        events.append(project, vec![body]).await.map(drop)
+        events.append(project, vec![body]).await?;
+        Ok(())
     }
 
     /// Appends `TurnFinished` unless it is there.

@@ -63,6 +63,8 @@ impl TurnTask {
 #[async_trait]
 impl Task for TurnTask {
     const NAME: &'static str = "agentTurn";
+    const NO_REPLAY: Option<&'static str> =
+        Some("it answers at one place of its conversation. Use Retry in the chat, or send the message again.");
     type Input = TurnInput;
     type Output = TurnReport;
 

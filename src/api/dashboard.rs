@@ -6,7 +6,7 @@ use super::AppState;
 use super::error::{Failure, Path};
 use super::pages::{answer, failure, form_failure};
 use crate::dashboard::{ListPage, ListQuery, RunPage, list_html, run_html};
-use crate::domain::{ApiError, ProjectId, RunId};
+use crate::domain::{ApiError, Message, ProjectId, RunId};
 use crate::services::Services;
 use crate::store::now_ms;
 use crate::ui::PageData;
@@ -92,25 +92,27 @@ async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra)
     let neighbour = RunFilter { limit: Some(1), ..list.first_page().filter(now)? };
     let newer = runs.list(&RunFilter { after: Some(id.clone()), ..neighbour.clone() }).await?;
     let older = runs.list(&RunFilter { before: Some(id.clone()), ..neighbour }).await?;
-    let (project, sandbox) = match &detail.summary.project {
-        Some(project) => {
-            let state = services.store.events().state(project).await.ok();
-            state.map(|state| (state.name.clone(), state.sandbox.as_ref().map(|sandbox| sandbox.id.clone()))).unzip()
-        }
-        None => (None, None),
+    let state = match &detail.summary.project {
+        Some(project) => services.store.events().state(project).await.ok(),
+        None => None,
     };
+    let turn = detail.root.as_ref().unwrap_or(&id);
+    let answers = |message: &&Message| message.turn.as_ref() == Some(turn);
+    let message = state.as_ref().and_then(|state| state.messages.iter().find(answers)).map(|found| found.id.clone());
     let title = format!("{} run", detail.summary.task);
     let live = !detail.summary.status.is_final();
     let html = run_html(RunPage {
         descendants: runs.descendants(&id).await?,
         payload: std::sync::Arc::unwrap_or_clone(payload),
+        no_replay: services.workflow.no_replay(&detail.summary.task),
         newer: newer.into_iter().next().map(|run| run.id),
         older: older.into_iter().next().map(|run| run.id),
         notice: notice(&extra.done),
         show: extra.show,
+        project: state.as_ref().map(|state| state.name.clone()),
+        sandbox: state.as_ref().and_then(|state| Some(state.sandbox.as_ref()?.id.clone())),
+        message,
         detail,
-        project,
-        sandbox: sandbox.flatten(),
         list,
         now,
     });
@@ -169,7 +171,7 @@ pub async fn replay(
         });
         let changes = Replay { payload: payload.transpose()?, ..Replay::default() };
         let run = app.services.workflow.replay(&id, changes).await?;
-        Ok::<_, Failure>(format!("/runs/{run}?done=replayed-1-0"))
+        Ok::<_, Failure>(format!("/runs/{run}?done=replayed-1-0-0"))
     };
     lead_on(&app, &headers, done.await)
 }
@@ -206,10 +208,10 @@ pub async fn bulk(
             }
             app.services.workflow.bulk(&ids, action).await?
         };
-        let BulkReport { done, skipped, .. } = report;
+        let BulkReport { done, skipped, left_out, .. } = report;
         let href = query.href();
         let and = if href.contains('?') { '&' } else { '?' };
-        Ok::<_, Failure>(format!("{href}{and}done={word}-{done}-{skipped}"))
+        Ok::<_, Failure>(format!("{href}{and}done={word}-{done}-{skipped}-{left_out}"))
     };
     lead_on(&app, &headers, done.await)
 }
@@ -221,11 +223,11 @@ fn lead_on(app: &AppState, headers: &HeaderMap, done: Result<String, Failure>) -
     }
 }
 
-/// `canceled-3-1` as words; nothing for what no redirect of ours says.
+/// `canceled-3-1-0` as words; nothing for what no redirect of ours says.
 fn notice(done: &str) -> Option<String> {
-    let mut parts = done.split('-');
-    let (word, done, skipped) =
-        (parts.next()?, parts.next()?.parse::<usize>().ok()?, parts.next()?.parse::<usize>().ok()?);
+    let (word, numbers) = done.split_once('-')?;
+    let numbers: Vec<usize> = numbers.split('-').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [done, skipped, left_out] = numbers.try_into().ok()?;
     let what = match word {
         "canceled" => "stopped",
         "replayed" => "submitted once more",
@@ -236,8 +238,15 @@ fn notice(done: &str) -> Option<String> {
         0 => String::new(),
         n => format!(" {n} could not be: they had ended already, had not ended yet, or are gone."),
     };
+    let left = match left_out {
+        0 => String::new(),
+        n => format!(
+            " {n} left out: runs that another run started come with that one, and runs whose page says so are not \
+             replayed."
+        ),
+    };
     let most = if done >= BULK_MAX { format!(" One action takes at most {BULK_MAX}.") } else { String::new() };
-    Some(format!("{runs} {what}.{rest}{most}"))
+    Some(format!("{runs} {what}.{rest}{left}{most}"))
 }
 
 #[cfg(test)]
@@ -246,9 +255,11 @@ mod tests {
 
     #[test]
     fn what_an_action_did_is_told_in_words() {
-        assert_eq!(notice("canceled-1-0").unwrap(), "1 run was stopped.");
-        assert!(notice("replayed-3-2").unwrap().starts_with("3 runs were submitted once more. 2 could not be"));
-        assert_eq!(notice("<b>-1-1"), None);
+        assert_eq!(notice("canceled-1-0-0").unwrap(), "1 run was stopped.");
+        assert!(notice("replayed-3-2-0").unwrap().starts_with("3 runs were submitted once more. 2 could not be"));
+        assert!(notice("replayed-3-0-2").unwrap().contains(" 2 left out: "));
+        assert_eq!(notice("<b>-1-1-1"), None);
+        assert_eq!(notice("replayed-1-1"), None);
         assert_eq!(notice(""), None);
     }
 }

@@ -98,7 +98,12 @@ fn run_figures(text: &mut String, workflow: &Workflow) {
     for ((task, status), count) in figures.ended_runs() {
         let _ = writeln!(text, "sandcastle_runs_ended_total{{task=\"{task}\",status=\"{status}\"}} {count}");
     }
-    histograms(text, "sandcastle_run_queue_seconds", "From submission to the first attempt.", &figures.waited());
+    histograms(
+        text,
+        "sandcastle_run_queue_seconds",
+        "From when a run may start to its first attempt.",
+        &figures.waited(),
+    );
     histograms(text, "sandcastle_run_duration_seconds", "From the first attempt to the end.", &figures.took());
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{ApiError, Attached, Attachment, OutputWindow, ProjectId, Pro
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
-use crate::ui::{Layout, PageData, ProjectPage, ShellOptions, Theme, shell};
+use crate::ui::{Layout, PageData, Pane, ProjectPage, ShellOptions, Theme, shell};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, State};
@@ -43,6 +43,8 @@ pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
 pub struct ProjectQuery {
     /// A file to show in Code.
     file: Option<String>,
+    /// The pane to show in place of the one last chosen: `preview`, `code`, `logs` or `runs`.
+    pane: Option<Pane>,
 }
 
 /// `GET /p/{project}`
@@ -231,6 +233,8 @@ async fn workbench(
         Some(path) => Some(services.open_file(id.clone(), path).await?),
         None => None,
     };
+    let mut layout = Layout::from_cookie(cookie(headers, Layout::COOKIE).unwrap_or_default());
+    layout.pane = query.pane.unwrap_or(layout.pane);
     let model = match state.messages.iter().rev().find_map(|message| message.model.as_ref()) {
         Some(model) => model.id.clone(),
         None => app.models.default_model().await,
@@ -240,7 +244,7 @@ async fn workbench(
         files: files.unwrap_or_default(),
         models: app.models.options().await,
         model,
-        layout: Layout::from_cookie(cookie(headers, Layout::COOKIE).unwrap_or_default()),
+        layout,
         open_file,
         state: ProjectState::clone(&state),
     })))

@@ -2,15 +2,18 @@
 
 use super::AppState;
 use super::error::{Failure, Json, Path, Query};
-use crate::domain::{LogLevel, ProjectId, RunDetail, RunId, RunStatus, RunSummary};
+use crate::domain::{ApiError, LogLevel, ProjectId, RunDetail, RunId, RunStatus, RunSummary};
+use crate::store::{Happening, Place, StoreError, What};
 use crate::workflow::{Replay, RunFilter};
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt::Write as _;
+
+/// Lines of a log read at a time.
+const LOG_PAGE: u32 = 5_000;
 
 /// The query of `GET /api/runs`.
 #[derive(Debug, Default, Deserialize)]
@@ -59,54 +62,60 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<RunId>) -> Result<J
     Ok(Json(app.services.workflow.get(&id).await?))
 }
 
-/// `GET /api/runs/{run}/log`: attempts, steps and log lines as text.
+/// `GET /api/runs/{run}/log`: everything that happened in the run and in those it started, as text. It is read while it is
+/// sent, so it is whole however long it is.
 pub async fn log(State(app): State<AppState>, Path(id): Path<RunId>) -> Result<Response, Failure> {
-    let run = app.services.workflow.get(&id).await?;
+    let start = app.services.workflow.record_of(&id).await?.summary.created_at;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{id}.log\"")),
     ];
-    Ok((headers, log_text(&run)).into_response())
+    let runs = app.services.workflow.store().clone();
+    let pages = futures::stream::try_unfold(Some(Place::default()), move |after| {
+        let (runs, id) = (runs.clone(), id.clone());
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let page = runs.history(&id, after, LOG_PAGE).await?;
+            let whole = page.len() == LOG_PAGE as usize;
+            let next = page.last().filter(|_| whole).map(|last| last.place);
+            let text = page.iter().map(|happening| log_line(happening, &id, start)).collect::<String>();
+            Ok::<_, StoreError>(Some((text, next)))
+        }
+    });
+    Ok((headers, Body::from_stream(pages)).into_response())
 }
 
-fn log_text(run: &RunDetail) -> String {
-    let mut lines: Vec<(u64, String)> = vec![(run.summary.created_at, format!("submitted {}", run.summary.task))];
-    for attempt in &run.attempts {
-        lines.push((attempt.started_at, format!("attempt {} began", attempt.number)));
-        if let Some(at) = attempt.finished_at {
-            let how = match (&attempt.error, attempt.crashed) {
-                (Some(error), _) => format!("failed: {}", error.message),
-                (None, true) => "was cut off by the end of the server".to_owned(),
-                (None, false) => "ended".to_owned(),
+/// One line: the time, since when, in which run if it is another than `top`, and what.
+fn log_line(happening: &Happening, top: &RunId, start: u64) -> String {
+    let Happening { at, run, task, what, .. } = happening;
+    let failed = |error: &Option<ApiError>, otherwise: &str| {
+        error.as_ref().map_or_else(|| otherwise.to_owned(), |error| format!("failed: {}", error.message))
+    };
+    let what = match what {
+        What::Submitted(title) if title.is_empty() => format!("submitted {task}"),
+        What::Submitted(title) => format!("submitted {task}: {title}"),
+        What::AttemptBegan(number) => format!("attempt {number} began"),
+        What::StepBegan(name) => format!("step {name} began"),
+        What::Logged(level, message) => {
+            let level = match level {
+                LogLevel::Info => "info",
+                LogLevel::Warn => "warn",
+                LogLevel::Error => "error",
             };
-            lines.push((at, format!("attempt {} {how}", attempt.number)));
+            format!("[{level}] {message}")
         }
-    }
-    for step in &run.steps {
-        lines.push((step.started_at, format!("step {} began", step.name)));
-        if let Some(at) = step.finished_at {
-            let how = step.error.as_ref().map_or("done".to_owned(), |error| format!("failed: {}", error.message));
-            lines.push((at, format!("step {} {how}", step.name)));
+        What::StepEnded(name, error) => format!("step {name} {}", failed(error, "done")),
+        What::AttemptEnded { number, error, crashed } => {
+            let otherwise = if *crashed { "was cut off by the end of the server" } else { "ended" };
+            format!("attempt {number} {}", failed(error, otherwise))
         }
-    }
-    lines.extend(run.logs.iter().map(|log| {
-        let level = match log.level {
-            LogLevel::Info => "info",
-            LogLevel::Warn => "warn",
-            LogLevel::Error => "error",
-        };
-        (log.at, format!("[{level}] {}", log.message))
-    }));
-    if let Some(at) = run.summary.finished_at {
-        lines.push((at, run.summary.status.as_str().to_lowercase()));
-    }
-    lines.sort_by_key(|(at, _)| *at);
-    let start = run.summary.created_at;
-    lines.into_iter().fold(String::new(), |mut text, (at, line)| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{at} +{} ms  {line}", at.saturating_sub(start));
-        text
-    })
+        What::Ended(status, error) => {
+            let why = error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
+            format!("{}{why}", status.as_str().to_lowercase())
+        }
+    };
+    let whose = if run == top { String::new() } else { format!("{task} {run}: ") };
+    format!("{at} +{} ms  {whose}{what}\n", at.saturating_sub(start))
 }
 
 /// `POST /api/runs/{run}/cancel`
@@ -133,7 +142,7 @@ pub async fn replay(State(app): State<AppState>, Path(id): Path<RunId>, body: By
     let body: ReplayBody = if body.is_empty() {
         ReplayBody::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| crate::domain::ApiError::invalid(error.to_string()))?
+        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(error.to_string()))?
     };
     let run = app.services.workflow.replay(&id, Replay { payload: body.payload, ..Replay::default() }).await?;
     Ok((StatusCode::CREATED, Json(Replayed { run })).into_response())

@@ -1,10 +1,11 @@
 //! `/runs/{run}`: one run, from its payload to its output, and everything in between on a timeline.
 
+use super::failure::failed;
 use super::parts::{Copy, Mark, When, moment, queued, short, took};
 use super::query::ListQuery;
 use super::timeline::{Kind, Show, Span, Timeline};
 use crate::domain::html::escape_textarea;
-use crate::domain::{ApiError, RunDetail, RunId, SandboxId};
+use crate::domain::{MessageId, RunDetail, RunId, SandboxId};
 use crate::store::Descendant;
 use crate::ui::kit::duration;
 use crate::ui::run_words::StatusPill;
@@ -20,12 +21,16 @@ pub struct RunPage {
     pub detail: RunDetail,
     /// Its payload, whole.
     pub payload: Value,
+    /// Why it cannot be replayed and what to do instead; none if it can be.
+    pub no_replay: Option<&'static str>,
     /// The runs it started, and theirs.
     pub descendants: Vec<Descendant>,
     /// The project's name.
     pub project: Option<String>,
     /// The project's sandbox.
     pub sandbox: Option<SandboxId>,
+    /// The message of the turn it belongs to, if it belongs to one.
+    pub message: Option<MessageId>,
     /// The list it was opened from.
     pub list: ListQuery,
     /// The run above it in that list.
@@ -44,12 +49,11 @@ pub struct RunPage {
 pub fn run_html(page: RunPage) -> String {
     super::html(move || {
         let timeline = Timeline::of(&page.detail, &page.descendants, Show::parse(&page.show), page.now);
-        let error = page.detail.error.clone();
         let RunDetail { output, metadata, .. } = page.detail.clone();
         view! {
             <Head page=&page />
             {page.notice.clone().map(|notice| view! { <p class="notice" role="status"><span>{notice}</span></p> })}
-            {error.map(|error| view! { <Failed error fingerprint=page.detail.fingerprint.clone() /> })}
+            {failed(&page.detail, &page.descendants, &page.list)}
             <div class="run-columns">
                 <div class="run-main">
                     <Spans timeline page=&page />
@@ -75,7 +79,10 @@ fn Head<'a>(page: &'a RunPage) -> impl IntoView + use<> {
         )
     };
     let actions = if run.status.is_final() {
-        view! { <ReplayForm id=run.id.clone() payload=page.payload.clone() /> }.into_any()
+        page.no_replay
+            .is_none()
+            .then(|| view! { <ReplayForm id=run.id.clone() payload=page.payload.clone() /> })
+            .into_any()
     } else {
         let action = format!("/runs/{}/cancel", run.id);
         view! { <form method="post" action=action><button class="button danger" type="submit" data-key="c" title="Cancel (C)"><Mark name="stop" />"Cancel"</button></form> }
@@ -126,23 +133,6 @@ fn ReplayForm(id: RunId, payload: Value) -> impl IntoView {
 }
 
 #[component]
-fn Failed(error: ApiError, fingerprint: Option<String>) -> impl IntoView {
-    let same = fingerprint.map(|error| ListQuery { error, ..ListQuery::default() }.href());
-    let code = serde_json::to_value(error.code).ok().and_then(|code| code.as_str().map(str::to_owned));
-    view! {
-        <div class="failure">
-            <Mark name="alert" />
-            <div>
-                <p class="row"><strong>"Why it failed"</strong>{code.map(|code| view! { <code>{code}</code> })}<Copy text=error.message.clone() what="error" /></p>
-                <pre class="failure-text">{error.message}</pre>
-                {same.map(|href| view! { <a class="link" href=href>"Runs that failed in the same way"</a> })}
-            </div>
-        </div>
-    }
-    .into_any()
-}
-
-#[component]
 fn Spans<'a>(timeline: Timeline, page: &'a RunPage) -> impl IntoView + use<> {
     let Timeline { start, end, spans, left_out } = timeline;
     let here = format!("/runs/{}", page.detail.summary.id);
@@ -169,7 +159,7 @@ fn Spans<'a>(timeline: Timeline, page: &'a RunPage) -> impl IntoView + use<> {
             <div class="ticks" aria-hidden="true">{ticks}</div>
             {nothing.then(|| view! { <p class="muted">"Nothing to show."</p> })}
             <ol class="spans">{rows}</ol>
-            {(left_out > 0).then(|| view! { <p class="muted">{format!("{left_out} more lines are not shown; the log has them all.")}</p> })}
+            {(left_out > 0).then(|| view! { <p class="muted">{format!("At least {left_out} more lines are not shown; the log has them all.")}</p> })}
         </section>
     }
     .into_any()
@@ -222,17 +212,19 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
     };
     let project = run.project.as_ref().map(|project| {
         let name = page.project.clone().unwrap_or_else(|| project.to_string());
-        // The tool call that asked for the run, in its chat.
-        let chat = run.call.as_ref().map(|call| format!("/p/{project}#{call}"));
+        // The tool call that asked for the run, in its chat, or the answer of the turn.
+        let call = run.call.as_ref().map(|call| ("Asked for", call.to_string()));
+        let chat = call.or_else(|| page.message.as_ref().map(|message| ("Answer", message.to_string())));
+        let chat = chat.map(|(name, anchor)| (name, format!("/p/{project}#{anchor}")));
         view! {
             <dt>"Project"</dt>
             <dd><a href=format!("/p/{project}")>{short(&name, 80)}</a></dd>
-            {chat.map(|href| view! { <dt>"Asked for"</dt><dd><a href=href>"in the chat"</a></dd> })}
+            {chat.map(|(name, href)| view! { <dt>{name}</dt><dd><a href=href>"in the chat"</a></dd> })}
         }
     });
-    let sandbox = page.sandbox.as_ref().map(|sandbox| {
-        let href = format!("/api/sandboxes/{sandbox}");
-        view! { <dt>"Sandbox"</dt><dd><a href=href title="Its state, ports and commands as JSON"><code>{sandbox.to_string()}</code></a></dd> }
+    let sandbox = run.project.as_ref().zip(page.sandbox.as_ref()).map(|(project, sandbox)| {
+        let href = format!("/p/{project}?pane=logs");
+        view! { <dt>"Sandbox"</dt><dd><a href=href title="Its commands and their output"><code>{sandbox.to_string()}</code></a></dd> }
     });
     let batch = detail.batch.clone().map(|batch| {
         let same = ListQuery { batch: batch.clone(), ..ListQuery::default() };
@@ -259,6 +251,7 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
                 {to_run("Started by", &run.parent)}
                 {to_run("Root", &detail.root)}
                 {to_run("Replay of", &detail.replay_of)}
+                {text("Replay", page.no_replay.map(|why| format!("Not possible: {why}")))}
                 {batch}
                 {(!tags.is_empty()).then(|| view! { <dt>"Tags"</dt><dd class="row">{tags}</dd> })}
                 {moment_of("Submitted", Some(run.created_at))}
@@ -321,9 +314,11 @@ mod tests {
         let html = run_html(RunPage {
             detail: RunDetail::bare(summary),
             payload: Value::from("</textarea><form action=/theme>"),
+            no_replay: None,
             descendants: Vec::new(),
             project: None,
             sandbox: None,
+            message: None,
             list: ListQuery::default(),
             newer: None,
             older: None,

@@ -6,6 +6,7 @@
 
 mod detail;
 mod errors;
+mod failure;
 mod list;
 mod parts;
 mod query;

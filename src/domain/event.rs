@@ -188,7 +188,7 @@ pub enum EventBody {
         /// Its new state, whole.
         sandbox: SandboxView,
     },
-    /// A command started.
+    /// A command starts. This comes before its process does, so that none is forgotten when the server dies.
     CommandStarted {
         /// The command.
         command: CommandId,
@@ -471,12 +471,25 @@ pub struct CommandExit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// Why, where the platform knows: `stopped`, `time limit of 300 s`, `out of memory: 512 MiB limit`,
-    /// `interrupted by a restart of the server`.
+    /// `interrupted by a restart of the server`, `not started: ` and the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl CommandExit {
+    /// How a reason begins that says there never was a process.
+    const NOT_STARTED: &str = "not started: ";
+
+    /// The end of a command whose process could not be started.
+    pub fn not_started(why: &impl std::fmt::Display) -> Self {
+        Self { reason: Some(format!("{}{why}", Self::NOT_STARTED)), ..Self::default() }
+    }
+
+    /// Whether there certainly never was a process, so that starting it is no repetition.
+    pub fn never_started(&self) -> bool {
+        self.reason.as_deref().is_some_and(|reason| reason.starts_with(Self::NOT_STARTED))
+    }
+
     /// Whether it exited with 0.
     pub fn success(&self) -> bool {
         self.code == Some(0)
@@ -490,6 +503,7 @@ impl CommandExit {
             (None, None) => "ended".to_owned(),
         };
         match &self.reason {
+            Some(reason) if self.never_started() => reason.clone(),
             Some(reason) => format!("{how} ({reason})"),
             None => how,
         }

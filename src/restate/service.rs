@@ -66,10 +66,10 @@ impl Runs {
             let again = match verdict {
                 Ok(Json(Verdict::Ended)) => break,
                 Ok(Json(Verdict::Again(at))) => at.saturating_sub(desk.executor.clock().now_ms()),
-                Err(cancelled) => return Err(self.cancelled(&run, cancelled)),
+                Err(cancelled) => return Err(self.cancelled(&run, cancelled).await),
             };
             if let Err(cancelled) = ctx.sleep(Duration::from_millis(again)).await {
-                return Err(self.cancelled(&run, cancelled));
+                return Err(self.cancelled(&run, cancelled).await);
             }
         }
         Ok(())
@@ -78,8 +78,11 @@ impl Runs {
 
 impl Runs {
     /// Somebody cancelled the invocation in Restate; that means the run.
-    fn cancelled(&self, run: &RunId, reason: TerminalError) -> HandlerError {
+    async fn cancelled(&self, run: &RunId, reason: TerminalError) -> HandlerError {
         tracing::info!(%run, %reason, "cancelled in Restate");
+        if let Err(error) = self.desk.runs.request_cancel(run, self.desk.executor.clock().now_ms()).await {
+            tracing::warn!(%run, %error, "the request to stop a run was not recorded");
+        }
         self.desk.executor.cancel(run);
         reason.into()
     }

@@ -3,6 +3,7 @@
 use super::SandboxError;
 use super::entry::{Entry, Live};
 use super::output::{self, LogFrom, LogWriter};
+use super::piped::Pipes;
 use super::provider::{Process, ProcessConfig};
 use super::resume::Resumable;
 use super::service::{Inner, Service};
@@ -146,43 +147,23 @@ impl Inner {
         live: &Live,
         spec: CommandSpec,
     ) -> Result<CommandId, SandboxError> {
-        let process = self.spawn(entry, live, &spec, false).await?;
-        self.own(entry, live, spec, process).await
+        Ok(self.begin(entry, live, spec, false).await?.0)
     }
 
-    /// Starts a command's process; nobody owns it yet.
-    pub(super) async fn spawn(
-        &self,
-        entry: &Entry,
-        live: &Live,
-        spec: &CommandSpec,
-        stdin: bool,
-    ) -> Result<Process, SandboxError> {
-        // A project whose secrets cannot be read runs nothing: an app without its settings misleads.
-        let secrets = self.store.secrets().of(&entry.project).await.map_err(super::service::from_store)?;
-        let config = ProcessConfig {
-            cmd: "/bin/sh".to_owned(),
-            args: vec!["-c".to_owned(), spec.line.clone()],
-            envs: process_env(spec, &secrets),
-            cwd: spec.cwd.clone(),
-            stdin,
-            terminal: None,
-        };
-        live.instance.spawn(config).await
-    }
-
-    /// Records a command and supervises its process.
-    pub(super) async fn own(
+    /// Records a command, starts its process and supervises it, in this order: one that may have begun when the server
+    /// dies is known, and so is reported as interrupted instead of being started a second time.
+    pub(super) async fn begin(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         live: &Live,
         spec: CommandSpec,
-        process: Process,
-    ) -> Result<CommandId, SandboxError> {
-        let id = new_command_id();
-        let log = LogWriter::new(entry.log_dir(&id));
+        piped: bool,
+    ) -> Result<(CommandId, Option<Pipes>), SandboxError> {
+        // A project whose secrets cannot be read runs nothing: an app without its settings misleads.
+        let secrets = self.store.secrets().of(&entry.project).await.map_err(super::service::from_store)?;
+        let config = process_config(&spec, &secrets, piped);
         let command = Arc::new(Command {
-            id: id.clone(),
+            id: new_command_id(),
             background: spec.background,
             call: spec.call.clone(),
             started: Instant::now(),
@@ -191,43 +172,101 @@ impl Inner {
             kill: CancellationToken::new(),
             reason: OnceLock::new(),
         });
-        let pid = process.pid;
-        let limit = spec.timeout.or((!spec.background).then_some(self.config.command_timeout));
+        let id = command.id.clone();
+        entry.add_command(Arc::clone(&command));
+        entry.activity.touch();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let start = Start { inner: Arc::clone(self), entry: Arc::clone(entry), live: live.clone(), command, spec };
+        // Recording, starting and supervising are one task: a caller who gives up now leaves no process without an
+        // owner.
+        live.tasks.spawn(async move {
+            // The caller may be gone; the command runs on all the same.
+            match start.process(config).await {
+                Ok(mut process) => {
+                    let _gone = tell.send(Ok(piped.then(|| Pipes::of(&mut process, &start.live))));
+                    start.supervise(process).await;
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        });
+        let pipes = told.await.map_err(|_| SandboxError::Dead("it ended while the command started".to_owned()))??;
+        Ok((id, pipes))
+    }
+}
+
+/// A command on its way from its record to its supervisor.
+struct Start {
+    inner: Arc<Inner>,
+    entry: Arc<Entry>,
+    live: Live,
+    command: Arc<Command>,
+    spec: CommandSpec,
+}
+
+impl Start {
+    /// Records the command and starts its process. What cannot be started is recorded as ended.
+    async fn process(&self, config: ProcessConfig) -> Result<Process, SandboxError> {
+        let (id, spec) = (&self.command.id, &self.spec);
         let started = EventBody::CommandStarted {
             command: id.clone(),
             line: spec.line.clone(),
             cwd: spec.cwd.clone(),
             background: spec.background,
             call: spec.call.clone(),
-            run: spec.run,
+            run: spec.run.clone(),
         };
-        // Recording and supervising are one task: a caller who gives up now leaves no process without an owner.
-        entry.add_command(Arc::clone(&command));
-        entry.activity.touch();
-        let (told, tell) = tokio::sync::oneshot::channel();
-        let (inner, owned, live_too) = (Arc::clone(self), Arc::clone(entry), live.clone());
-        let supervised = Arc::clone(&command);
-        live.tasks.spawn(async move {
-            let recorded = inner.emit(&owned.project, vec![started]).await;
-            let failed = recorded.is_err();
-            if !failed && supervised.background {
-                owned.resume.add(Resumable {
-                    command: supervised.id.clone(),
-                    line: spec.line,
-                    cwd: spec.cwd,
-                    env: spec.env,
-                    call: spec.call,
-                });
+        if let Err(error) = self.inner.emit(&self.entry.project, vec![started]).await {
+            self.leave(CommandExit::not_started(&error));
+            return Err(error);
+        }
+        match self.live.instance.spawn(config).await {
+            Ok(process) => {
+                if spec.background {
+                    self.entry.resume.add(Resumable {
+                        command: id.clone(),
+                        line: spec.line.clone(),
+                        cwd: spec.cwd.clone(),
+                        env: spec.env.clone(),
+                        call: spec.call.clone(),
+                    });
+                }
+                Ok(process)
             }
-            if failed {
-                supervised.kill.cancel();
+            Err(error) => {
+                let exit = CommandExit::not_started(&error);
+                let ended =
+                    EventBody::CommandExited { command: id.clone(), exit: exit.clone(), duration_ms: 0, bytes: 0 };
+                if let Err(error) = self.inner.emit(&self.entry.project, vec![ended]).await {
+                    tracing::error!(command = %id, %error, "the end of a command was not recorded");
+                }
+                self.leave(exit);
+                Err(error)
             }
-            // The caller may be gone; the command runs on all the same.
-            let _ = told.send(recorded);
-            Supervisor::new(inner, owned, live_too, supervised, pid, log, limit).run(process.events).await;
-        });
-        tell.await.map_err(|_| SandboxError::Dead("it ended while the command started".to_owned()))??;
-        Ok(id)
+        }
+    }
+
+    /// Forgets a command that has no process.
+    fn leave(&self, exit: CommandExit) {
+        self.command.exit.send_replace(Some(exit));
+        self.entry.remove_command(&self.command.id);
+    }
+
+    async fn supervise(self, process: Process) {
+        let Self { inner, entry, live, command, spec } = self;
+        let limit = spec.timeout.or((!spec.background).then_some(inner.config.command_timeout));
+        let log = LogWriter::new(entry.log_dir(&command.id));
+        Supervisor::new(inner, entry, live, command, process.pid, log, limit).run(process.events).await;
+    }
+}
+
+fn process_config(spec: &CommandSpec, secrets: &BTreeMap<String, Secret>, stdin: bool) -> ProcessConfig {
+    ProcessConfig {
+        cmd: "/bin/sh".to_owned(),
+        args: vec!["-c".to_owned(), spec.line.clone()],
+        envs: process_env(spec, secrets),
+        cwd: spec.cwd.clone(),
+        stdin,
+        terminal: None,
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::SandboxError;
 use super::command::{CommandSpec, checked};
-use super::provider::ProcessEvent;
+use super::entry::Live;
+use super::provider::{Process, ProcessEvent};
 use super::service::Service;
 use crate::domain::{CommandId, ProjectId};
 use bytes::Bytes;
@@ -31,14 +32,27 @@ impl Service {
         let spec = CommandSpec { background: false, ..checked(spec)? };
         let entry = self.inner.entry(project).await?;
         let live = self.up(&entry).await?;
-        let mut process = self.inner.spawn(&entry, &live, &spec, true).await?;
+        let (command, pipes) = self.inner.begin(&entry, &live, spec, true).await?;
+        let Pipes { stdin, stdout } = pipes.ok_or_else(|| SandboxError::Io("it has no pipes".to_owned()))?;
+        Ok(Piped { command, stdin, stdout })
+    }
+}
+
+/// The ends of a process's pipes that its starter holds.
+pub(super) struct Pipes {
+    stdin: mpsc::Sender<Bytes>,
+    stdout: mpsc::Receiver<Bytes>,
+}
+
+impl Pipes {
+    /// Takes the pipes from a process that has just started; to its supervisor it leaves the rest.
+    pub(super) fn of(process: &mut Process, live: &Live) -> Self {
         let stdin = process.stdin.take().unwrap_or_else(|| mpsc::channel(1).0);
         let (caller, stdout) = mpsc::channel(BACKLOG);
         let (log, events) = mpsc::channel(BACKLOG);
         let output = std::mem::replace(&mut process.events, events);
         live.tasks.spawn(divert(output, caller, log, live.instance.closed()));
-        let command = self.inner.own(&entry, &live, spec, process).await?;
-        Ok(Piped { command, stdin, stdout })
+        Self { stdin, stdout }
     }
 }
 

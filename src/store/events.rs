@@ -2,9 +2,10 @@
 //!
 //! Owns which projects are in memory. How one project is read, written and folded is in `loaded`.
 
+use super::ids::project_id_of;
 use super::loaded::{Loaded, Rider};
 use super::{Db, StoreError, new_project_id, now_ms};
-use crate::domain::{Event, EventBody, ProjectId, ProjectState, ProjectSummary};
+use crate::domain::{Event, EventBody, ProjectId, ProjectState, ProjectSummary, RunId};
 use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 use std::collections::HashMap;
@@ -41,7 +42,19 @@ impl EventLog {
 
     /// Creates a project whose log begins with [`EventBody::ProjectCreated`].
     pub async fn create_project(&self, name: &str) -> Result<ProjectId, StoreError> {
-        let id = new_project_id();
+        self.create(new_project_id(), name).await
+    }
+
+    /// The project of a run, made when it is first asked for: an execution after a crash finds it again.
+    pub async fn project_of_run(&self, run: &RunId, name: &str) -> Result<ProjectId, StoreError> {
+        let id = project_id_of(run);
+        match self.load(&id).await {
+            Err(error) if error.is_not_found() => self.create(id, name).await,
+            found => found.map(|_| id),
+        }
+    }
+
+    async fn create(&self, id: ProjectId, name: &str) -> Result<ProjectId, StoreError> {
         let loaded = Arc::new(Loaded::new(ProjectState::empty(id.clone()), 0));
         let created = EventBody::ProjectCreated { project: id.clone(), name: name.to_owned() };
         let row = InsertProject { id: id.clone(), created_at: now_ms() };

@@ -17,6 +17,13 @@ pub fn new_project_id() -> ProjectId {
     fresh("prj_")
 }
 
+/// The id of the project that belongs to a run: the same part behind another prefix.
+#[expect(clippy::expect_used, reason = "both ids allow the same letters and lengths; a test proves it")]
+pub(super) fn project_id_of(run: &RunId) -> ProjectId {
+    let tail = run.as_str().strip_prefix("run_").unwrap_or(run.as_str());
+    ProjectId::parse(format!("prj_{tail}")).expect("what names a run can name a project")
+}
+
 /// A fresh message id.
 pub fn new_message_id() -> MessageId {
     fresh("msg_")
@@ -64,5 +71,13 @@ mod tests {
         new_run_id();
         new_command_id();
         new_call_id();
+    }
+
+    #[test]
+    fn a_run_has_one_project_id() {
+        let run = new_run_id();
+        assert_eq!(project_id_of(&run), project_id_of(&run));
+        let longest = RunId::parse(format!("run_{}", "-".repeat(64))).unwrap();
+        assert_eq!(project_id_of(&longest).as_str().len(), 68);
     }
 }

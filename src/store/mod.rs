@@ -27,7 +27,8 @@ pub use fleet::{FleetStore, FleetTable};
 pub use ids::{new_call_id, new_command_id, new_message_id, new_project_id, new_run_id, new_sandbox_id, now_ms};
 pub use keys::{ApiKey, KeyKind, KeyStore};
 pub use runs::{
-    AttemptChange, Batch, Batches, Descendant, RunChange, RunCount, RunError, RunFilter, RunLabels, RunRecord, RunStore,
+    AttemptChange, Batch, Batches, Descendant, Happening, Place, RunChange, RunCount, RunError, RunFilter, RunLabels,
+    RunRecord, RunStore, What,
 };
 pub use secrets::{ModelNote, SavedEndpoint, Secrets};
 pub use transcript::{Transcript, TranscriptEntry};

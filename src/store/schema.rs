@@ -11,8 +11,16 @@ macro_rules! steps {
 }
 
 /// File name and SQL of each step, oldest first. A step that was released is never changed.
-const STEPS: &[(&str, &str)] =
-    steps!["0001_init.sql", "0002_e2b.sql", "0004_runs.sql", "0005_agent.sql", "0016_attachments.sql"];
+const STEPS: &[(&str, &str)] = steps![
+    "0001_init.sql",
+    "0002_e2b.sql",
+    "0004_runs.sql",
+    "0005_agent.sql",
+    "0016_attachments.sql",
+    "0017_cancel.sql",
+    "0018_ttl.sql",
+    "0019_last_run.sql",
+];
 
 /// What brings a database of any age to the present schema.
 pub(super) fn migrator() -> Migrator {

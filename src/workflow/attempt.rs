@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -27,6 +28,8 @@ pub(super) struct Signals {
     pub cancel: CancellationToken,
     /// The server ends now: cut the attempt off, the run is resumed later.
     pub stop: CancellationToken,
+    /// When a run that has not started is to start instead (Unix ms).
+    pub moved: watch::Receiver<Option<u64>>,
 }
 
 /// What is next for a run after an attempt.
@@ -112,7 +115,7 @@ async fn record_attempt(workflow: &Workflow, run: &mut RunRecord, signals: &Sign
     run.summary.status = RunStatus::Executing;
     if run.summary.started_at.is_none() {
         run.summary.started_at = Some(now);
-        workflow.figures().started(&run.summary);
+        workflow.figures().started(&run.summary, run.due_at);
     }
     run.due_at = None;
     let begun = AttemptChange::Begin { number: run.summary.attempt, at: now };

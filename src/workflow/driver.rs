@@ -1,11 +1,12 @@
 //! Sees one run through from its record to its end: waits, attempts, backoff. The one loop for every engine.
 
-use super::Workflow;
 use super::attempt::{Next, Signals, attempt, end, end_cancelled};
 use super::engine::{Pass, Turnstile};
+use super::{Clock, Workflow};
 use crate::domain::{ApiError, ErrorCode, RunStatus};
 use crate::store::{RunRecord, StoreError};
 use futures::FutureExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Why a run may execute, or never will.
@@ -55,15 +56,15 @@ async fn start(
 ) -> Start {
     let clock = workflow.clock();
     // Only a run that never started can expire.
-    let expires_at = run.expires_at.filter(|_| run.summary.started_at.is_none());
-    let expired = async {
-        match expires_at {
-            Some(at) => clock.sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    };
+    let life = run.expires_at.zip(run.ttl_ms).filter(|_| run.summary.started_at.is_none());
+    let expired = expired(clock.as_ref(), life, signals.moved.clone());
     let admitted = async {
         turnstile.due(run.due_at).await;
+        let moved = *signals.moved.borrow();
+        if run.summary.started_at.is_none() && moved.is_some() {
+            // What is recorded from now on must not take back what the store has.
+            run.due_at = moved;
+        }
         let waits_as = turnstile.waits_as();
         if run.summary.status == waits_as {
             return turnstile.admit().await;
@@ -85,6 +86,22 @@ async fn start(
         () = signals.cancel.cancelled() => Start::Cancelled,
         pass = admitted => Start::Now(pass),
         () = expired => Start::Expired,
+    }
+}
+
+/// Returns when a time to live, which ends at a moment and is so many milliseconds long, is over. It begins anew when the
+/// run is moved to another time.
+async fn expired(clock: &dyn Clock, life: Option<(u64, u64)>, mut moved: watch::Receiver<Option<u64>>) {
+    let Some((mut end, length)) = life else { return std::future::pending().await };
+    loop {
+        if let Some(due) = *moved.borrow_and_update() {
+            end = due.saturating_add(length);
+        }
+        tokio::select! {
+            biased;
+            Ok(()) = moved.changed() => {}
+            () = clock.sleep_until(end) => return,
+        }
     }
 }
 

@@ -22,6 +22,14 @@ pub enum WorkflowError {
     /// A run was asked to repeat that has not ended.
     #[error("the run {0} has not ended yet; cancel it or wait for its end before replaying it")]
     NotFinished(RunId),
+    /// A run was asked to repeat whose task is not to be repeated.
+    #[error("a run of {task} cannot be replayed: {reason}")]
+    NotReplayable {
+        /// The task.
+        task: String,
+        /// Why, and what to do instead.
+        reason: &'static str,
+    },
     /// A run was to be moved that does not wait for its time.
     #[error("the run {0} has started already; only a delayed run can be rescheduled")]
     NotDelayed(RunId),
@@ -41,7 +49,7 @@ impl WorkflowError {
     pub fn is_about_one_run(&self) -> bool {
         match self {
             Self::NotFinished(_) | Self::NotDelayed(_) | Self::ProjectGone(_) | Self::UnknownTask(_) => true,
-            Self::PayloadTooLarge { .. } => true,
+            Self::PayloadTooLarge { .. } | Self::NotReplayable { .. } => true,
             Self::Store(error) => error.is_not_found(),
             Self::ShuttingDown => false,
         }
@@ -54,9 +62,10 @@ impl From<WorkflowError> for ApiError {
             WorkflowError::Store(error) => return error.into(),
             WorkflowError::UnknownTask(_) => ErrorCode::InvalidInput,
             WorkflowError::PayloadTooLarge { .. } => ErrorCode::TooLarge,
-            WorkflowError::NotFinished(_) | WorkflowError::NotDelayed(_) | WorkflowError::ProjectGone(_) => {
-                ErrorCode::Conflict
-            }
+            WorkflowError::NotFinished(_)
+            | WorkflowError::NotReplayable { .. }
+            | WorkflowError::NotDelayed(_)
+            | WorkflowError::ProjectGone(_) => ErrorCode::Conflict,
             WorkflowError::ShuttingDown => ErrorCode::Cancelled,
         };
         Self::new(code, error.to_string())

@@ -119,9 +119,9 @@ impl Executor {
         if run.due_at.is_none_or(|at| at <= inner.clock.now_ms()) {
             entry.enter_lane();
         }
-        let mut turnstile = turnstile(&run, entry, new_time);
+        let mut turnstile = turnstile(&run, entry, new_time.clone());
         self.inner.drivers.spawn(async move {
-            let signals = Signals { cancel, stop: inner.stop.clone() };
+            let signals = Signals { cancel, stop: inner.stop.clone(), moved: new_time };
             drive(&workflow, &mut run, &signals, &inner.draining, &mut turnstile).await;
             inner.open().remove(&run.summary.id);
             workflow.forget(&run.summary.id);

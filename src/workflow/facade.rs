@@ -1,6 +1,6 @@
 //! What the rest of the server uses: submit a run, wait for it, cancel it, look at it.
 
-use super::attempt::{end, put_back};
+use super::attempt::{end, end_cancelled, put_back};
 use super::embedded::Embedded;
 use super::task::{AnyTask, Erased};
 use super::{Clock, Engine, EngineHealth, Figures, RunFilter, RunRequest, SystemClock, Task, WorkflowError};
@@ -202,14 +202,19 @@ impl Workflow {
         self.wait(&id).await
     }
 
-    /// Asks a run to stop; it is `CANCELED` within a second. A run that has ended stays as it is.
+    /// Asks a run to stop; it is `CANCELED` within a second, or at the next start if the server dies before. A run that
+    /// has ended stays as it is.
     pub async fn cancel(&self, id: &RunId) -> Result<(), WorkflowError> {
+        if let Err(error) = self.inner.runs.request_cancel(id, self.inner.clock.now_ms()).await {
+            // A run that fills the disk must be stopped all the same.
+            tracing::warn!(run = %id, %error, "the request to stop a run was not recorded");
+        }
         if self.inner.engine.cancel(id) {
             return Ok(());
         }
         let mut run = self.inner.runs.record(id).await?;
         if !run.summary.status.is_final() {
-            super::attempt::end_cancelled(self, &mut run).await?;
+            end_cancelled(self, &mut run).await?;
         }
         Ok(())
     }
@@ -229,7 +234,8 @@ impl Workflow {
         Ok(self.inner.runs.record(id).await?)
     }
 
-    /// Moves the start of a run that waits for its time. Only a run that has not started can be moved.
+    /// Moves the start of a run that waits for its time, and with it its time to live. Only a run that has not started
+    /// can be moved.
     pub async fn reschedule(&self, id: &RunId, delay: Duration) -> Result<(), WorkflowError> {
         let due_at = self.inner.clock.now_ms().saturating_add(millis(delay));
         if !self.inner.runs.reschedule(id, due_at).await? {
@@ -354,7 +360,9 @@ impl Workflow {
             interruptions: 0,
             max_duration_ms: request.max_duration.map(millis),
             due_at,
+            cancel_requested_at: None,
             // The time to live begins when the run is due.
+            ttl_ms: request.ttl.map(millis),
             expires_at: request.ttl.map(|ttl| due_at.unwrap_or(now).saturating_add(millis(ttl))),
             replay_of: request.replay_of,
             root: None,
@@ -369,6 +377,10 @@ impl Workflow {
             end(self, &mut run, RunStatus::SystemFailure, Err(error)).await?;
             return Ok(());
         };
+        if run.cancel_requested_at.is_some() {
+            end_cancelled(self, &mut run).await?;
+            return Ok(());
+        }
         if matches!(run.summary.status, RunStatus::Executing | RunStatus::Waiting) {
             run.crashes += 1;
             if run.crashes > task.crash_limit() {

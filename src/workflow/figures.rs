@@ -59,8 +59,9 @@ impl Figures {
         self.lock().ended.clone()
     }
 
-    pub(super) fn started(&self, run: &RunSummary) {
-        let waited = run.started_at.unwrap_or_default().saturating_sub(run.created_at);
+    /// A run starts; `due_at` is the time it was to wait for (Unix ms).
+    pub(super) fn started(&self, run: &RunSummary, due_at: Option<u64>) {
+        let waited = run.started_at.unwrap_or_default().saturating_sub(due_at.unwrap_or(run.created_at));
         count(&mut self.lock().waited, &run.task, waited);
     }
 

@@ -29,11 +29,19 @@ pub struct Replay {
 }
 
 impl Workflow {
+    /// Why runs of this task cannot be replayed and what to do instead; none if they can.
+    pub fn no_replay(&self, task: &str) -> Option<&'static str> {
+        self.task(task)?.no_replay()
+    }
+
     /// Submits an ended run once more.
     pub async fn replay(&self, id: &RunId, changes: Replay) -> Result<RunId, WorkflowError> {
         let run = self.runs().record(id).await?;
         if !run.summary.status.is_final() {
             return Err(WorkflowError::NotFinished(id.clone()));
+        }
+        if let Some(reason) = self.no_replay(&run.summary.task) {
+            return Err(WorkflowError::NotReplayable { task: run.summary.task, reason });
         }
         let mut retry: Option<RetryPolicy> = serde_json::from_value(run.retry).ok();
         if let (Some(most), Some(retry)) = (changes.max_attempts, &mut retry) {

@@ -28,7 +28,7 @@ pub struct RunRequest {
     pub lane: Option<String>,
     /// How long to wait before the first attempt.
     pub delay: Option<Duration>,
-    /// A run that has not started within this time never does; it ends as `EXPIRED`.
+    /// A run that has not started within this time, counted from when it may start, never does; it ends as `EXPIRED`.
     pub ttl: Option<Duration>,
     /// Where runs wait for a place, it goes ahead of those submitted up to so many seconds before it.
     pub priority: i32,

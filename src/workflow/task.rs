@@ -21,6 +21,10 @@ pub trait Task: Send + Sync + 'static {
     /// Whether it works in its project's sandbox, where only so many run at once. Such a task waits for no other run.
     const IN_SANDBOX: bool = false;
 
+    /// Why an ended run of it is never submitted once more, and what a person does instead; none if it can be. It
+    /// completes "a run of X cannot be replayed: ".
+    const NO_REPLAY: Option<&'static str> = None;
+
     /// How often it is tried.
     fn retry(&self) -> RetryPolicy {
         RetryPolicy::default()
@@ -81,6 +85,7 @@ pub(super) trait AnyTask: Send + Sync {
     fn retry(&self) -> RetryPolicy;
     fn crash_limit(&self) -> u32;
     fn in_sandbox(&self) -> bool;
+    fn no_replay(&self) -> Option<&'static str>;
     fn check(&self, payload: &Value) -> Result<(), ApiError>;
     async fn run(&self, ctx: TaskContext, payload: Value) -> Result<Value, TaskError>;
 }
@@ -104,6 +109,10 @@ impl<T: Task> AnyTask for Erased<T> {
 
     fn in_sandbox(&self) -> bool {
         T::IN_SANDBOX
+    }
+
+    fn no_replay(&self) -> Option<&'static str> {
+        T::NO_REPLAY
     }
 
     fn check(&self, payload: &Value) -> Result<(), ApiError> {

@@ -4,6 +4,7 @@
 use crate::agent_bench::{Bench, Sandbox, bench, outcome};
 use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
 use sandcastle::domain::{ErrorCode, EventBody, Part, PlanState, ToolState, TurnOutcome};
+use sandcastle::workflow::{Replay, RunRequest};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -355,4 +356,31 @@ async fn a_plan_is_shown_as_one_list_that_advances_and_is_no_run() {
         })
         .collect();
     assert_eq!(seen, [0, 2]);
+}
+
+#[tokio::test]
+async fn a_project_has_one_turn_at_a_time_whatever_is_replayed_or_submitted() {
+    let go = Arc::new(Notify::new());
+    let mut second = vec![Act::Wait(Arc::clone(&go))];
+    second.extend(says("two"));
+    let (_dir, bench, project) = bench(vec![says("one"), second]).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    let first = bench.turns(&project, 1).await.runs[0].id.clone();
+    bench.agent.send(&project, "b", None).await.unwrap();
+    let refused = bench.workflow.replay(&first, Replay::default()).await.unwrap_err().to_string();
+    assert!(refused.contains("Use Retry in the chat"), "{refused}");
+    let payload = bench.workflow.record_of(&first).await.unwrap().payload;
+    let turn = RunRequest {
+        task: "agentTurn".to_owned(),
+        payload: Value::clone(&payload),
+        project: Some(project.clone()),
+        ..RunRequest::default()
+    };
+    let uninvited = bench.workflow.submit(turn).await.unwrap();
+    let error = bench.workflow.wait(&uninvited).await.unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::Conflict, "Another turn is at work in this project."));
+    go.notify_one();
+    let state = bench.turns(&project, 2).await;
+    assert_eq!((outcome(&state), state.messages.len()), (TurnOutcome::Completed, 4));
+    assert_eq!(bench.fake.requests().len(), 2);
 }

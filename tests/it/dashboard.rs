@@ -1,10 +1,12 @@
 //! The runs dashboard over HTTP, as a person without scripts uses it: links, forms, and the stream that says "changed".
 
-use crate::support::{PATIENCE, TestApp};
+use crate::fake_model::{FakeModel, calls, says};
+use crate::history::{app_with, until};
+use crate::support::{PATIENCE, TestApp, answer};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use sandcastle::domain::{ProjectId, RunId, RunStatus};
-use sandcastle::workflow::{RunFilter, RunRequest};
+use sandcastle::domain::{LogLevel, ProjectId, RunId, RunStatus};
+use sandcastle::workflow::{RunFilter, RunRequest, Task, TaskContext, TaskError};
 use serde_json::json;
 use std::time::Duration;
 
@@ -122,6 +124,110 @@ async fn a_replay_takes_the_edited_payload_and_refuses_what_is_not_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_leads_to_its_answer_in_the_chat_and_its_sandbox_to_what_runs_in_it() {
+    let fake = FakeModel::start(vec![calls(&[("run_command", r#"{"command":"true"}"#)]), says("done")]).await;
+    let app = app_with(&fake).await;
+    let (project, _) = app.services().create_project(None, Some("do it"), &[], None).await.unwrap();
+    let state = until(&app, &project, |s| s.turn.is_none() && s.messages.len() == 2).await;
+    let answer = &state.messages[1];
+    let of = |task: &str| state.runs.iter().find(|run| run.task == task).unwrap().id.clone();
+    let (_, html) = page(&app, &format!("/runs/{}", of("agentTurn"))).await;
+    assert!(drawn(&html).contains(&format!("/p/{project}#{}", answer.id)), "{}", drawn(&html));
+    assert!(drawn(&html).contains(&format!("/p/{project}?pane=logs")) && !drawn(&html).contains("/api/sandboxes/"));
+    let (_, html) = page(&app, &format!("/runs/{}", of("runCommand"))).await;
+    assert!(drawn(&html).contains(&format!("/p/{project}#call_")), "{}", drawn(&html));
+    // A run of the turn that no call asked for leads there as well.
+    let (_, html) = page(&app, &format!("/runs/{}", of("checkpoint"))).await;
+    assert!(drawn(&html).contains(&format!("/p/{project}#{}", answer.id)));
+    let (_, html) = page(&app, &format!("/p/{project}?pane=logs")).await;
+    assert!(drawn(&html).contains(&format!("id=\"{}\"", answer.id)), "{}", drawn(&html));
+    let tab = drawn(&html).split("id=\"tab-logs\"").nth(1).unwrap();
+    assert!(tab.split('>').next().unwrap().contains("aria-selected=\"true\""), "{tab}");
+    app.stop().await;
+}
+
+/// Says much, and starts another of its kind that says one thing.
+struct Talks;
+
+#[async_trait::async_trait]
+impl Task for Talks {
+    const NAME: &'static str = "talks";
+    type Input = u32;
+    type Output = ();
+
+    async fn run(&self, ctx: TaskContext, lines: u32) -> Result<(), TaskError> {
+        if lines > 1 {
+            let child = RunRequest { parent: Some(ctx.run.clone()), ..talk(1) };
+            let child = ctx.workflow().submit(child).await.map_err(|error| TaskError::Fatal(error.into()))?;
+            ctx.wait(&child).await.map_err(TaskError::Fatal)?;
+        }
+        for n in 1..=lines {
+            ctx.log(LogLevel::Info, format!("line {n} of {lines}")).await;
+        }
+        ctx.step("the last", async { Ok(()) }).await
+    }
+}
+
+fn talk(lines: u32) -> RunRequest {
+    RunRequest { task: "talks".to_owned(), payload: json!(lines), ..RunRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_run_is_whole_and_tells_of_the_runs_it_started() {
+    let app = TestApp::start().await;
+    let workflow = &app.services().workflow;
+    workflow.register(Talks);
+    let id = workflow.submit(talk(5_200)).await.unwrap();
+    workflow.wait(&id).await.unwrap();
+    let child = workflow.get(&id).await.unwrap().children[0].id.clone();
+    let log = app.get(&format!("/api/runs/{id}/log")).send().await.unwrap().text().await.unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(
+        lines[0].ends_with("+0 ms  submitted talks") && lines.last().unwrap().ends_with("  completed"),
+        "{lines:?}"
+    );
+    for n in 1..=5_200 {
+        assert!(log.contains(&format!("  [info] line {n} of 5200\n")), "{n}");
+    }
+    for told in ["submitted talks", "attempt 1 began", "[info] line 1 of 1", "step the last done", "completed"] {
+        assert_eq!(log.matches(&format!("  talks {child}: {told}\n")).count(), 1, "{told}");
+    }
+    // Both runs: submission, attempt, step and end, each with its lines.
+    assert_eq!(lines.len(), 2 * 6 + 5_200 + 1);
+    let times: Vec<u64> = lines.iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(times.is_sorted());
+    let (status, _) = answer(app.get("/api/runs/run_none/log")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_be_replayed_offers_no_replay_and_says_what_to_do_instead() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let restore = RunRequest {
+        task: "restoreCheckpoint".to_owned(),
+        payload: json!({"project": project, "commit": "none"}),
+        project: Some(project.clone()),
+        ..RunRequest::default()
+    };
+    let workflow = &app.services().workflow;
+    let id = workflow.submit(restore).await.unwrap();
+    let _failed = workflow.wait(&id).await;
+    let (_, html) = page(&app, &format!("/runs/{id}")).await;
+    assert!(!drawn(&html).contains("/replay") && drawn(&html).contains("Go back in the chat"), "{}", drawn(&html));
+    let (status, refused) = answer(app.post(&format!("/api/runs/{id}/replay"), &json!({}))).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(refused["message"].as_str().unwrap().contains("Go back in the chat"), "{refused}");
+    let all = form(&[("action", "replay"), ("which", "all")]);
+    let sent = post(&app, "/runs/bulk", &all).send().await.unwrap();
+    let to = sent.headers()[LOCATION].to_str().unwrap();
+    assert_eq!(to, "/runs?done=replayed-0-0-1");
+    assert!(drawn(&page(&app, to).await.1).contains("1 left out: "));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
     let app = TestApp::start().await;
     let project = ProjectId::parse(app.project().await).unwrap();
@@ -130,10 +236,10 @@ async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
         submit(&app, &project, &format!("later {n}"), Some(Duration::from_secs(3_600))).await;
     }
     let sent = post(&app, "/runs/bulk", &form(&[("action", "cancel"), ("which", "all"), ("status", "active")])).send();
-    assert_eq!(sent.await.unwrap().headers()[LOCATION], "/runs?status=active&done=canceled-3-0");
+    assert_eq!(sent.await.unwrap().headers()[LOCATION], "/runs?status=active&done=canceled-3-0-0");
     let chosen = form(&[("action", "replay"), ("which", "chosen"), ("run", ended.as_str()), ("run", "run_gone")]);
     let sent = post(&app, "/runs/bulk", &chosen).send().await.unwrap();
-    assert_eq!(sent.headers()[LOCATION], "/runs?done=replayed-1-1");
+    assert_eq!(sent.headers()[LOCATION], "/runs?done=replayed-1-1-0");
     let sent = post(&app, "/runs/bulk", &form(&[("action", "replay"), ("which", "chosen")])).send().await.unwrap();
     assert_eq!(sent.status(), StatusCode::BAD_REQUEST);
     let all = app.services().workflow.list(RunFilter::default()).await.unwrap();

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -24,6 +24,16 @@ pub struct HostProvider {
     pub starts: AtomicUsize,
     pub fail: Mutex<Option<SandboxError>>,
     pub instances: Mutex<Vec<Arc<HostInstance>>>,
+    pub spawns: Arc<Spawns>,
+}
+
+/// What becomes of processes that are to start.
+#[derive(Default)]
+pub struct Spawns {
+    /// They never do.
+    pub hang: AtomicBool,
+    /// The next one fails like this.
+    pub fail: Mutex<Option<SandboxError>>,
 }
 
 #[async_trait]
@@ -51,6 +61,7 @@ impl Provider for HostProvider {
             groups: Mutex::default(),
             closed: CancellationToken::new(),
             death: Mutex::default(),
+            spawns: Arc::clone(&self.spawns),
         });
         self.instances.lock().unwrap().push(Arc::clone(&instance));
         Ok(instance)
@@ -71,6 +82,7 @@ pub struct HostInstance {
     groups: Mutex<HashSet<u32>>,
     closed: CancellationToken,
     death: Mutex<Option<String>>,
+    spawns: Arc<Spawns>,
 }
 
 impl HostInstance {
@@ -123,6 +135,12 @@ impl Instance for HostInstance {
     async fn spawn(&self, process: ProcessConfig) -> Result<Process, SandboxError> {
         if self.closed.is_cancelled() {
             return Err(SandboxError::Dead("closed".to_owned()));
+        }
+        if self.spawns.hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if let Some(error) = self.spawns.fail.lock().unwrap().take() {
+            return Err(error);
         }
         let mut child = tokio::process::Command::new(&process.cmd)
             .args(&process.args)

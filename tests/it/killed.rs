@@ -42,16 +42,28 @@ fn step(request: &Value) -> Vec<Act> {
     acts
 }
 
-struct Server {
+/// The server as a process of its own.
+pub struct Server {
     child: Child,
-    addr: String,
+    pub addr: String,
 }
 
 impl Server {
     async fn start(data: &Path, model: &str, http: &reqwest::Client) -> Self {
+        Self::start_with(data, model, http, |_| {}).await
+    }
+
+    /// The same with what it is started with changed.
+    pub async fn start_with(
+        data: &Path,
+        model: &str,
+        http: &reqwest::Client,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let addr = format!("127.0.0.1:{port}");
-        let child = Command::new(env!("CARGO_BIN_EXE_sandcastle"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandcastle"));
+        command
             .args(["serve", "--addr", &addr, "--data-dir"])
             .arg(data)
             .current_dir(data.parent().unwrap())
@@ -59,9 +71,9 @@ impl Server {
             .env("AI_GATEWAY_API_KEY", "sk-test-secret")
             .env("AI_MODEL", "test-model")
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        change(&mut command);
+        let child = command.spawn().unwrap();
         let began = Instant::now();
         while http.get(format!("http://{addr}/healthz")).send().await.is_err() {
             assert!(began.elapsed() < PATIENCE, "the server does not start");
@@ -76,7 +88,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    async fn get(&self, http: &reqwest::Client, path: &str) -> Value {
+    pub async fn get(&self, http: &reqwest::Client, path: &str) -> Value {
         http.get(format!("http://{}{path}", self.addr)).send().await.unwrap().json().await.unwrap()
     }
 }

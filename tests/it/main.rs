@@ -36,6 +36,7 @@ mod ssr_pages;
 mod store;
 mod support;
 mod tasks;
+mod telemetry;
 mod trigger_api;
 mod trigger_sdk;
 mod workflow;

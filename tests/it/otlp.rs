@@ -1,11 +1,12 @@
 //! Export of traces: what a collector gets, and that one that is away holds up nothing.
 
+use crate::fake_model::{FakeModel, calls, says};
 use crate::support::{PATIENCE, TestApp};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
-use sandcastle::config::{OtlpConfig, Secret};
+use sandcastle::config::{ModelConfig, OtlpConfig, Secret};
 use sandcastle::domain::RunId;
 use sandcastle::workflow::{RunRequest, Task, TaskContext, TaskError};
 use serde_json::{Value, json};
@@ -60,6 +61,12 @@ fn request(depth: u32) -> RunRequest {
     RunRequest { task: "nested".to_owned(), payload: json!(depth), ..RunRequest::default() }
 }
 
+/// An attribute's value, in OTLP's form.
+fn attribute(span: &Value, key: &str) -> Value {
+    let found = span["attributes"].as_array().into_iter().flatten().find(|a| a["key"] == key);
+    found.map(|a| a["value"].clone()).unwrap_or_default()
+}
+
 async fn run(app: &TestApp) -> RunId {
     let workflow = &app.services().workflow;
     workflow.register(Nested);
@@ -81,10 +88,6 @@ async fn a_tree_of_runs_is_one_trace_down_to_the_command() {
     };
     tokio::time::timeout(PATIENCE, all).await.unwrap();
     assert!(spans.iter().all(|span| span["traceId"] == spans[0]["traceId"]), "{spans:#?}");
-    let attribute = |span: &Value, key: &str| {
-        let found = span["attributes"].as_array().into_iter().flatten().find(|a| a["key"] == key);
-        found.map(|a| a["value"].clone()).unwrap_or_default()
-    };
     let parent = spans.iter().find(|span| attribute(span, "sandcastle.run")["stringValue"] == id.as_str()).unwrap();
     let child = spans.iter().find(|span| span["name"] == "nested" && span["spanId"] != parent["spanId"]).unwrap();
     assert_eq!(child["parentSpanId"], parent["spanId"]);
@@ -94,6 +97,45 @@ async fn a_tree_of_runs_is_one_trace_down_to_the_command() {
     let attempt = spans.iter().find(|s| s["name"] == "attempt 1" && s["parentSpanId"] == parent["spanId"]).unwrap();
     let step = spans.iter().find(|span| span["name"] == "submit").unwrap();
     assert_eq!((&step["parentSpanId"], &step["status"]["code"]), (&attempt["spanId"], &json!(1)));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_of_the_agent_is_one_trace_down_to_the_command_it_ran() {
+    let (url, mut batches) = collector().await;
+    let fake = FakeModel::start(vec![calls(&[("run_command", r#"{"command":"exit 3"}"#)]), says("done")]).await;
+    let endpoint = fake.endpoint.clone();
+    let app = TestApp::start_with(move |settings| {
+        settings.otlp = Some(config(url));
+        settings.model = ModelConfig {
+            base_url: endpoint.base_url,
+            api_key: endpoint.api_key,
+            default_model: Some("test-model".to_owned()),
+            configured: true,
+        };
+    })
+    .await;
+    let (project, _) = app.services().create_project(None, Some("trace me"), &[], None).await.unwrap();
+    let mut spans: Vec<Value> = Vec::new();
+    // The turn ends last.
+    let all = async {
+        while !spans.iter().any(|span| span["name"] == "agentTurn") {
+            spans.extend(batches.recv().await.unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap();
+    let state = app.services().store.events().state(&project).await.unwrap();
+    let command = state.commands[0].id.as_str();
+    let ran = spans.iter().find(|span| attribute(span, "sandcastle.command")["stringValue"] == command).unwrap();
+    assert_eq!(
+        (&ran["name"], attribute(ran, "sandcastle.exit_code")),
+        (&json!("runCommand"), json!({"intValue": "3"}))
+    );
+    let turn = spans.iter().find(|span| span["spanId"] == ran["parentSpanId"]).unwrap();
+    assert_eq!((&turn["name"], turn.get("parentSpanId")), (&json!("agentTurn"), None));
+    assert_eq!(attribute(turn, "sandcastle.title")["stringValue"], "trace me");
+    assert_eq!(attribute(turn, "sandcastle.run")["stringValue"], state.messages[1].turn.as_ref().unwrap().as_str());
+    assert!(spans.iter().all(|span| span["traceId"] == turn["traceId"]), "{spans:#?}");
     app.stop().await;
 }
 

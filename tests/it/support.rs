@@ -19,6 +19,7 @@ pub struct TestApp {
     app: App,
     dir: Arc<TempDir>,
     http: reqwest::Client,
+    provider: Arc<HostProvider>,
 }
 
 impl TestApp {
@@ -36,20 +37,21 @@ impl TestApp {
     pub async fn start_for_real() -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let app = App::start(config(&dir)).await.unwrap();
-        Self::around(app, dir)
+        Self::around(app, dir, Arc::default())
     }
 
     async fn start_in(dir: Arc<TempDir>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(&dir);
         change(&mut config);
-        let app = App::start_over(config, Arc::new(HostProvider::default())).await.unwrap();
-        Self::around(app, dir)
+        let provider = Arc::new(HostProvider::default());
+        let app = App::start_over(config, provider.clone()).await.unwrap();
+        Self::around(app, dir, provider)
     }
 
-    fn around(app: App, dir: Arc<TempDir>) -> Self {
+    fn around(app: App, dir: Arc<TempDir>, provider: Arc<HostProvider>) -> Self {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_gzip().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { app, dir, http }
+        Self { app, dir, http, provider }
     }
 
     /// Stops the server and starts another over the same data.
@@ -67,6 +69,11 @@ impl TestApp {
     /// The parts behind the routes.
     pub fn services(&self) -> &Services {
         self.app.services()
+    }
+
+    /// What makes its sandboxes, unless they are real.
+    pub fn provider(&self) -> &HostProvider {
+        &self.provider
     }
 
     /// Where the server listens.

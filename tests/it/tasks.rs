@@ -6,6 +6,7 @@ use sandcastle::domain::{CommandId, ErrorCode, RunId, RunStatus};
 use sandcastle::sandbox::SandboxError;
 use sandcastle::workflow::{RetryPolicy, RunRequest, Workflow, WorkflowOptions, tasks};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +130,65 @@ async fn a_run_executed_again_finds_its_command_instead_of_repeating_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_recorded_before_it_starts_and_so_is_interrupted_if_the_server_dies_in_between() {
+    let bench = Bench::new().await;
+    bench.world.provider.spawns.hang.store(true, Ordering::SeqCst);
+    let id = bench.workflow.submit(bench.request("runCommand", json!({"command": "echo x >> count"}))).await.unwrap();
+    bench.world.until(|state| !state.commands.is_empty()).await;
+    bench.workflow.shutdown(Duration::ZERO).await;
+    bench.world.provider.spawns.hang.store(false, Ordering::SeqCst);
+    let service = bench.world.after_a_crash(3000).await;
+    let workflow = Workflow::new(&bench.world.store, WorkflowOptions::default());
+    tasks::register(&workflow, &service, &bench.world.store);
+    workflow.boot().await.unwrap();
+    let got = workflow.wait(&id).await.unwrap();
+    assert_eq!((&got["interrupted"], &got["exitCode"]), (&json!(true), &Value::Null));
+    assert_eq!(bench.world.state().await.commands.len(), 1);
+    assert!(matches!(service.read_file(&bench.world.project, "count").await, Err(SandboxError::NotFound(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_could_not_be_started_is_started_by_the_next_attempt() {
+    let bench = Bench::new().await;
+    *bench.world.provider.spawns.fail.lock().unwrap() = Some(SandboxError::Io("no process".to_owned()));
+    let retry = RetryPolicy { min_ms: 10, ..RetryPolicy::default() };
+    let command = bench.request("runCommand", json!({"command": "echo once"}));
+    let id = bench.workflow.submit(RunRequest { retry: Some(retry), ..command }).await.unwrap();
+    let got = bench.workflow.wait(&id).await.unwrap();
+    assert_eq!((&got["interrupted"], &got["output"]), (&json!(false), &json!("once\n")));
+    let state = bench.world.state().await;
+    let ends: Vec<String> = state.commands.iter().map(|c| c.exit.as_ref().unwrap().describe()).collect();
+    assert!(ends[0].starts_with("not started: ") && ends[0].contains("no process"), "{ends:?}");
+    assert_eq!(ends[1..], ["exit code 0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_whose_start_was_cut_off_while_it_waited_for_its_app_starts_each_server_once() {
+    let bench = Bench::new().await;
+    let port = crate::service::free_port();
+    let commands = json!([["sleep 1000", ""], ["sleep 2000", ""]]);
+    let request = bench.request("startFork", json!({"commands": commands, "port": port}));
+    let id = bench.workflow.submit(request).await.unwrap();
+    bench.world.until(|state| state.commands.len() == 2).await;
+    bench.workflow.shutdown(Duration::ZERO).await;
+    let service = bench.world.after_a_crash(3000).await;
+    let workflow = Workflow::new(&bench.world.store, WorkflowOptions::default());
+    tasks::register(&workflow, &service, &bench.world.store);
+    workflow.boot().await.unwrap();
+    // Something answers, so that the run gets to its end.
+    let spec = sandcastle::sandbox::CommandSpec {
+        line: format!("exec python3 -m http.server {port} --bind 127.0.0.1"),
+        background: true,
+        ..Default::default()
+    };
+    service.start_command(&bench.world.project, spec).await.unwrap();
+    workflow.wait(&id).await.unwrap();
+    let state = bench.world.state().await;
+    let running: Vec<&str> = state.commands.iter().filter(|c| c.exit.is_none()).map(|c| c.line.as_str()).collect();
+    assert_eq!(running.iter().filter(|line| line.starts_with("sleep")).count(), 2, "{running:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_nobody_listens_on_is_told_with_the_servers_last_words() {
     let bench = Bench::new().await;
     let port = crate::service::free_port();
@@ -136,4 +196,23 @@ async fn a_port_nobody_listens_on_is_told_with_the_servers_last_words() {
     let error = bench.call("getSandboxUrl", json!({"port": port, "timeoutMs": 2000})).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(error.message.contains("cannot bind"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_of_the_api_that_was_cut_off_when_its_project_was_made_leaves_no_second_project() {
+    let bench = Bench::new().await;
+    let later = RunRequest {
+        task: "create-sandbox".to_owned(),
+        payload: json!({}),
+        delay: Some(Duration::from_secs(3_600)),
+        ..RunRequest::default()
+    };
+    let id = bench.workflow.submit(later).await.unwrap();
+    // What an execution leaves that ends before it has recorded its first step.
+    let project = bench.world.store.events().project_of_run(&id, "Sandbox of the API").await.unwrap();
+    bench.workflow.reschedule(&id, Duration::ZERO).await.unwrap();
+    let sandbox = bench.workflow.wait(&id).await.unwrap()["sandboxId"].as_str().unwrap().to_owned();
+    let found = bench.world.service.find(&sandcastle::domain::SandboxId::parse(sandbox).unwrap());
+    assert_eq!(found, Some(project));
+    assert_eq!(bench.world.store.events().projects().await.unwrap().len(), 2);
 }

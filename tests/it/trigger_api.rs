@@ -137,6 +137,36 @@ async fn a_run_and_its_sandbox_outlive_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_listed_under_the_status_it_is_shown_with_and_unknown_filters_are_refused() {
+    let app = TestApp::start().await;
+    let (_, key) = key(&app).await;
+    let sandbox_id = sandbox(&app, &key).await;
+    let payload = json!({"sandboxId": sandbox_id, "command": "true"});
+    let late = json!({"payload": payload, "options": {"delay": "1h"}});
+    let (_, late) = trigger(&app, &key, "run-command", &late).await;
+    // The sandbox cannot be woken, so its first attempt fails and the next one is waited for.
+    let project = app.services().sandbox.find(&sandcastle::domain::SandboxId::parse(sandbox_id).unwrap()).unwrap();
+    app.services().sandbox.sleep(&project).await.unwrap();
+    *app.provider().fail.lock().unwrap() = Some(sandcastle::sandbox::SandboxError::Io("no process".to_owned()));
+    let again = json!({"payload": payload, "options": {"maxAttempts": 250}});
+    let (_, again) = trigger(&app, &key, "run-command", &again).await;
+    let id = sandcastle::domain::RunId::parse(again["id"].as_str().unwrap().to_owned()).unwrap();
+    let workflow = &app.services().workflow;
+    while workflow.get(&id).await.unwrap().summary.status != sandcastle::domain::RunStatus::Delayed {
+        tokio::task::yield_now().await;
+    }
+    for (status, run) in [("DELAYED", &late), ("EXECUTING", &again)] {
+        let (_, list) = answer(send(&app, &key, Method::GET, &format!("/api/v1/runs?filter[status]={status}"))).await;
+        let listed: Vec<_> = list["data"].as_array().unwrap().iter().map(|r| (&r["id"], &r["status"])).collect();
+        assert_eq!(listed, [(&run["id"], &json!(status))]);
+    }
+    let (status, refused) = answer(send(&app, &key, Method::GET, "/api/v1/runs?filter[machine]=micro")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(refused["error"].as_str().unwrap().contains("\"machine\" is not supported"), "{refused}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payload_of_almost_three_mib_is_taken_also_where_its_text_needs_escaping() {
     let app = TestApp::start().await;
     let (_, key) = key(&app).await;

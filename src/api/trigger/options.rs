@@ -91,16 +91,16 @@ impl Options {
         self.delay.as_ref().map(|delay| delay_of(delay, now)).transpose().map(Option::flatten)
     }
 
-    /// Within which time it must have started.
+    /// Within which time it must have started, counted from when it may; 0 is for ever.
     pub fn ttl(&self) -> Result<Option<Duration>, Refusal> {
-        match &self.ttl {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Number(length)) => Ok(length.as_u64().map(Duration::from_secs)),
-            Some(Value::String(text)) => {
-                seconds(text).map(|length| Some(Duration::from_secs(length))).ok_or_else(|| not_a_duration("ttl", text))
-            }
-            Some(_) => Err(Refusal::invalid("ttl is a duration, such as 10m, or seconds.")),
-        }
+        let length = match &self.ttl {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Number(length)) => length.as_u64(),
+            Some(Value::String(text)) => Some(seconds(text).ok_or_else(|| not_a_duration("ttl", text))?),
+            Some(_) => None,
+        };
+        let length = length.ok_or_else(|| Refusal::invalid("ttl is a duration, such as 10m, or seconds."))?;
+        Ok(Some(length).filter(|length| *length > 0).map(Duration::from_secs))
     }
 
     /// Its tags.
@@ -231,6 +231,18 @@ mod tests {
         assert_eq!(read, [30, 600, 5_400, 172_800, 604_800]);
         for bad in ["", "5", "s", "1x", "-1s", "1.5h", "99999999999999999999s"] {
             assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_is_a_duration_or_seconds_and_zero_is_none() {
+        let ttl = |ttl: Value| Options { ttl: Some(ttl), ..Options::default() }.ttl();
+        for (given, length) in [(json!("10m"), Some(600)), (json!(90), Some(90)), (json!(0), None), (json!("0s"), None)]
+        {
+            assert_eq!(ttl(given).unwrap(), length.map(Duration::from_secs));
+        }
+        for bad in [json!(-1), json!(1.5), json!("soon"), json!([1])] {
+            assert!(ttl(bad).unwrap_err().message().starts_with("ttl"));
         }
     }
 

@@ -61,6 +61,9 @@ pub async fn list(
     let fields: HashMap<String, String> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     let field = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    for (name, value) in &fields {
+        understood(name, value)?;
+    }
     let mut filter = filter_of(&field, now_ms())?;
     // A token for some tags sees the runs with them; one for all runs sees all.
     if reader.may_read("runs", "*").is_err() {
@@ -104,19 +107,53 @@ pub async fn list(
     Ok(Json(json!({"data": data, "pagination": pagination})))
 }
 
+/// The filters that narrow a list.
+const FILTERS: [&str; 9] = [
+    "filter[status]",
+    "filter[taskIdentifier]",
+    "filter[tag]",
+    "filter[queue]",
+    "filter[batch]",
+    "filter[error]",
+    "filter[createdAt][from]",
+    "filter[createdAt][to]",
+    "filter[createdAt][period]",
+];
+
+/// Refuses a filter that would be ignored, unless every run fits it.
+fn understood(name: &str, value: &str) -> Result<(), Refusal> {
+    let all_fit = match name {
+        "filter[isTest]" => value == "false",
+        "filter[version]" => value.split(',').any(|version| version.trim() == env!("CARGO_PKG_VERSION")),
+        _ => value.is_empty() || !name.starts_with("filter["),
+    };
+    if all_fit || FILTERS.contains(&name) {
+        return Ok(());
+    }
+    let filter = name.trim_start_matches("filter[").split(']').next().unwrap_or_default();
+    Err(Refusal::invalid(match filter {
+        "isTest" => "No run here is a test: \"isTest\" can only be false.".to_owned(),
+        "version" => format!("Every run here is of the version {}.", env!("CARGO_PKG_VERSION")),
+        other => format!(
+            "The filter \"{other}\" is not supported here. Runs can be listed by status, taskIdentifier, tag, queue, \
+             batch, error, from, to and period."
+        ),
+    }))
+}
+
 fn filter_of<'a>(field: &impl Fn(&str) -> Option<&'a str>, now: u64) -> Result<RunFilter, Refusal> {
     let words = |name: &str| -> Vec<String> {
         field(name).map(|list| list.split(',').map(|word| word.trim().to_owned()).collect()).unwrap_or_default()
     };
     let mut statuses = Vec::new();
     for word in words("filter[status]") {
-        let status =
-            RunStatus::parse(&word).ok_or_else(|| Refusal::invalid(format!("There is no status \"{word}\".")))?;
-        statuses.push(status);
-        // The wait before another attempt is executing to clients.
-        if status == RunStatus::Executing {
-            statuses.push(RunStatus::Delayed);
-        }
+        let status = RunStatus::parse(&word);
+        statuses.push(status.ok_or_else(|| Refusal::invalid(format!("There is no status \"{word}\".")))?);
+    }
+    // The wait before another attempt is executing to clients, and delayed is only the wait before the first.
+    let (executing, delayed) = (statuses.contains(&RunStatus::Executing), statuses.contains(&RunStatus::Delayed));
+    if executing && !delayed {
+        statuses.push(RunStatus::Delayed);
     }
     let moment = |name: &str| {
         let read = |text: &str| text.parse::<u64>().ok().or_else(|| parse_rfc3339(text));
@@ -128,11 +165,16 @@ fn filter_of<'a>(field: &impl Fn(&str) -> Option<&'a str>, now: u64) -> Result<R
         .map(|text| seconds(text).ok_or_else(|| Refusal::invalid(format!("\"{text}\" is not a period, such as 7d."))));
     let since = period.transpose()?.map(|length| now.saturating_sub(length * 1_000));
     let cursor = |name: &str| field(name).map(run_id).transpose();
+    let queue = field("filter[queue]");
+    if queue.is_some_and(|queue| queue.contains(',')) {
+        return Err(Refusal::invalid("Runs can be listed by one queue at a time."));
+    }
     Ok(RunFilter {
         statuses,
+        backoff: (executing != delayed).then_some(executing),
         tasks: words("filter[taskIdentifier]"),
         tags: words("filter[tag]"),
-        queue: field("filter[queue]").map(|queue| queue.rsplit('/').next().unwrap_or(queue).to_owned()),
+        queue: queue.map(|queue| queue.rsplit('/').next().unwrap_or(queue).to_owned()),
         batch: field("filter[batch]").map(str::to_owned),
         fingerprint: field("filter[error]").map(str::to_owned),
         from: moment("filter[createdAt][from]")?.or(since),
@@ -356,6 +398,39 @@ pub async fn reset_key(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(status: &'static str) -> (Vec<RunStatus>, Option<bool>) {
+        let field = |name: &str| (name == "filter[status]").then_some(status);
+        let filter = filter_of(&field, 0).unwrap();
+        (filter.statuses, filter.backoff)
+    }
+
+    #[test]
+    fn a_delayed_run_is_one_that_waits_for_its_first_attempt_and_an_executing_one_may_wait_for_another() {
+        assert_eq!(of("DELAYED"), (vec![RunStatus::Delayed], Some(false)));
+        assert_eq!(of("EXECUTING"), (vec![RunStatus::Executing, RunStatus::Delayed], Some(true)));
+        assert_eq!(of("DELAYED,EXECUTING"), (vec![RunStatus::Delayed, RunStatus::Executing], None));
+        assert_eq!(of("FAILED"), (vec![RunStatus::Failed], None));
+    }
+
+    #[test]
+    fn a_filter_that_would_be_ignored_is_refused_by_its_name_unless_all_runs_fit() {
+        for name in ["schedule", "machine", "region", "bulkAction", "env"] {
+            let refused = understood(&format!("filter[{name}]"), "x").unwrap_err();
+            assert!(refused.message().contains(&format!("\"{name}\" is not supported")), "{}", refused.message());
+        }
+        assert!(understood("filter[isTest]", "true").unwrap_err().message().contains("can only be false"));
+        assert!(understood("filter[version]", "20240101.1").unwrap_err().message().contains("Every run here"));
+        for (name, value) in [
+            ("filter[isTest]", "false"),
+            ("filter[version]", concat!("1,", env!("CARGO_PKG_VERSION"))),
+            ("filter[schedule]", ""),
+            ("page[size]", "5"),
+            ("filter[createdAt][period]", "1h"),
+        ] {
+            assert!(understood(name, value).is_ok(), "{name}");
+        }
+    }
 
     #[test]
     fn metadata_changes_by_operations_and_refuses_paths() {

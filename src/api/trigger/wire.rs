@@ -20,7 +20,7 @@ pub(super) fn common(run: &RunRecord) -> Map<String, Value> {
     let time = |at: Option<u64>| at.map(rfc3339);
     let updated = summary.finished_at.or(summary.started_at).unwrap_or(summary.created_at);
     let took = summary.started_at.map_or(0, |from| summary.finished_at.unwrap_or(updated).saturating_sub(from));
-    let ttl = run.expires_at.map(|at| format!("{}s", at.saturating_sub(summary.created_at) / 1_000));
+    let ttl = run.ttl_ms.map(|length| format!("{}s", length / 1_000));
     let fields = json!({
         "id": summary.id,
         "status": status,

@@ -5,6 +5,7 @@
 
 mod batches;
 mod detail;
+mod history;
 mod query;
 mod record;
 mod rows;
@@ -12,6 +13,7 @@ mod steps;
 mod writes;
 
 pub use self::batches::{Batch, Batches};
+pub use self::history::{Happening, Place, What};
 pub use self::query::{RunCount, RunError, RunFilter};
 pub use self::record::{AttemptChange, RunLabels, RunRecord};
 
@@ -187,13 +189,30 @@ impl RunStore {
         Ok(freed.bind(task).bind(key).execute(&self.db.writer).await?.rows_affected() > 0)
     }
 
-    /// Changes when a run that has not started is due. False if it has started.
+    /// Notes that a run is to stop, and with it what it started, so that this is not forgotten with the process. Runs
+    /// that have ended stay as they are.
+    pub async fn request_cancel(&self, id: &RunId, at: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "WITH RECURSIVE tree (id) AS (SELECT ?1 UNION SELECT runs.id FROM runs JOIN tree ON runs.parent = tree.id) \
+             UPDATE runs SET cancel_requested_at = ?2 \
+             WHERE id IN tree AND finished_at IS NULL AND cancel_requested_at IS NULL",
+        )
+        .bind(id.as_str())
+        .bind(at.cast_signed())
+        .execute(&self.db.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Changes when a run that has not started is due, and with it when it expires. False if it has started.
     pub async fn reschedule(&self, id: &RunId, due_at: u64) -> Result<bool, StoreError> {
-        let moved = sqlx::query("UPDATE runs SET due_at = ? WHERE id = ? AND status = 'DELAYED' AND attempt = 0")
-            .bind(due_at.cast_signed())
-            .bind(id.as_str())
-            .execute(&self.db.writer)
-            .await?;
+        let moved = sqlx::query(
+            "UPDATE runs SET due_at = ?1, expires_at = ?1 + ttl_ms WHERE id = ?2 AND status = 'DELAYED' AND attempt = 0",
+        )
+        .bind(due_at.cast_signed())
+        .bind(id.as_str())
+        .execute(&self.db.writer)
+        .await?;
         self.changed(id);
         Ok(moved.rows_affected() > 0)
     }

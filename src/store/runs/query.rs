@@ -8,9 +8,14 @@ use super::{RunStore, SUMMARY, rows};
 use crate::domain::{ProjectId, RunId, RunStatus, RunSummary};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
+use std::collections::BTreeSet;
 
 /// The most runs one list returns.
 const LIST_MAX: u32 = 200;
+/// Searches in one statement: SQLite takes 500.
+const SEARCHES_MAX: usize = 500;
+/// Tags in a filter: each is a variable of each search, and SQLite takes some 32,000.
+const TAGS_MAX: usize = 50;
 /// The longest text searched for.
 const TEXT_MAX: usize = 200;
 
@@ -21,6 +26,8 @@ pub struct RunFilter {
     pub project: Option<ProjectId>,
     /// With one of these statuses; any if empty.
     pub statuses: Vec<RunStatus>,
+    /// Of the delayed ones only those that wait for another attempt (true), or only those that wait for their first.
+    pub backoff: Option<bool>,
     /// Of one of these tasks; any if empty.
     pub tasks: Vec<String>,
     /// With this text in id, title or task.
@@ -80,27 +87,16 @@ pub struct RunError {
 }
 
 impl RunStore {
-    /// Runs that fit, newest first.
+    /// Runs that fit, newest first. A filter with more tasks or tags than can be searched for is [`StoreError::Invalid`].
     pub async fn list(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, StoreError> {
         let limit = filter.limit.unwrap_or(50).clamp(1, LIST_MAX);
         let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
         query.push(SUMMARY).push(" FROM runs WHERE n IN (SELECT n FROM (");
-        // With a task its index is ordered within each status, so every status is searched on its own.
-        let every = if filter.tasks.is_empty() { &[][..] } else { &RunStatus::ALL[..] };
-        let statuses = if filter.statuses.is_empty() { every } else { &filter.statuses };
-        let tasks: Vec<Option<&String>> =
-            if filter.tasks.is_empty() { vec![None] } else { filter.tasks.iter().map(Some).collect() };
-        let mut first = true;
-        for task in tasks {
-            let each: Vec<Option<RunStatus>> =
-                if statuses.is_empty() { vec![None] } else { statuses.iter().copied().map(Some).collect() };
-            for status in each {
-                if !first {
-                    query.push(" UNION ALL ");
-                }
-                first = false;
-                search(&mut query, filter, task, status, limit);
+        for (at, (task, status)) in searches(filter)?.into_iter().enumerate() {
+            if at > 0 {
+                query.push(" UNION ALL ");
             }
+            search(&mut query, filter, task, status, limit);
         }
         let newest = if filter.after.is_some() { "ASC" } else { "DESC" };
         query.push(") ORDER BY n ").push(newest).push(" LIMIT ").push_bind(limit).push(") ORDER BY n DESC");
@@ -145,6 +141,32 @@ impl RunStore {
     }
 }
 
+/// The searches whose newest runs together are what fits: one for each task and status that is asked for.
+fn searches(filter: &RunFilter) -> Result<Vec<(Option<&String>, Option<RunStatus>)>, StoreError> {
+    let tasks: BTreeSet<&String> = filter.tasks.iter().collect();
+    let asked = |status: &&RunStatus| filter.statuses.contains(status);
+    // With a task its index is ordered within each status, so every status is searched on its own.
+    let statuses: Vec<Option<RunStatus>> = match (filter.statuses.is_empty(), tasks.is_empty()) {
+        (true, true) => vec![None],
+        (true, false) => RunStatus::ALL.iter().copied().map(Some).collect(),
+        (false, _) => RunStatus::ALL.iter().filter(asked).copied().map(Some).collect(),
+    };
+    let most = SEARCHES_MAX / statuses.len();
+    if tasks.len() > most {
+        return Err(StoreError::Invalid(format!(
+            "runs of {} tasks cannot be listed at once; with these statuses at most {most} can",
+            tasks.len()
+        )));
+    }
+    if filter.tags.len() > TAGS_MAX {
+        let message =
+            format!("runs with any of {} tags cannot be listed at once; at most {TAGS_MAX}", filter.tags.len());
+        return Err(StoreError::Invalid(message));
+    }
+    let tasks = if tasks.is_empty() { vec![None] } else { tasks.into_iter().map(Some).collect() };
+    Ok(tasks.iter().flat_map(|task| statuses.iter().map(|status| (*task, *status))).collect())
+}
+
 /// A pattern for texts that hold this one, in whatever case.
 fn like(text: &str) -> String {
     let mut pattern = String::from("%");
@@ -187,6 +209,9 @@ fn search(
     equal("batch", filter.batch.as_deref());
     equal("fingerprint", filter.fingerprint.as_deref());
     equal("owner", filter.owner.as_deref());
+    if let Some(backoff) = filter.backoff.filter(|_| status == Some(RunStatus::Delayed)) {
+        query.push(if backoff { " AND started_at IS NOT NULL" } else { " AND started_at IS NULL" });
+    }
     if filter.top_only {
         query.push(" AND parent IS NULL");
     }

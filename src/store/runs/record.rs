@@ -35,8 +35,12 @@ pub struct RunRecord {
     pub max_duration_ms: Option<u64>,
     /// When it may start next (Unix ms).
     pub due_at: Option<u64>,
+    /// How long it may wait from when it may start, in milliseconds.
+    pub ttl_ms: Option<u64>,
     /// When it must have started (Unix ms).
     pub expires_at: Option<u64>,
+    /// When it was asked to stop (Unix ms). Written by the store alone, which also asks those it started.
+    pub cancel_requested_at: Option<u64>,
     /// The run this one repeats.
     pub replay_of: Option<RunId>,
     /// The run at the top of its tree; none at the top. Filled in by the store.

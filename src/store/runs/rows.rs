@@ -27,9 +27,11 @@ pub(super) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
         interruptions: row.try_get("interruptions")?,
         max_duration_ms: time(row, "max_duration_ms")?,
         due_at: time(row, "due_at")?,
+        cancel_requested_at: time(row, "cancel_requested_at")?,
         replay_of: maybe_id(row, "replay_of", RunId::parse)?,
         key_expires_at: time(row, "key_expires_at")?,
         priority: row.try_get("priority")?,
+        ttl_ms: time(row, "ttl_ms")?,
         expires_at: time(row, "expires_at")?,
         root: maybe_id(row, "root", RunId::parse)?,
         depth: row.try_get("depth")?,
@@ -88,13 +90,16 @@ pub(super) fn step(row: &SqliteRow) -> Result<Step, StoreError> {
 }
 
 pub(super) fn log_line(row: &SqliteRow) -> Result<RunLog, StoreError> {
-    let level: String = row.try_get("level")?;
     Ok(RunLog {
         at: time(row, "at")?.unwrap_or_default(),
-        level: serde_json::from_value(Value::String(level))?,
+        level: level(row, "level")?,
         message: row.try_get("message")?,
         attempt: row.try_get("attempt")?,
     })
+}
+
+pub(super) fn level(row: &SqliteRow, column: &str) -> Result<LogLevel, StoreError> {
+    Ok(serde_json::from_value(Value::String(row.try_get(column)?))?)
 }
 
 pub(super) fn level_name(level: LogLevel) -> &'static str {

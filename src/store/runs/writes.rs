@@ -43,10 +43,12 @@ impl Rider for Insert {
         let inserted = sqlx::query(
             "INSERT INTO runs (id, task, title, status, project, parent, call, idempotency_key, lane, payload, attempt, \
              max_attempts, retry, crashes, interruptions, max_duration_ms, due_at, created_at, replay_of, \
-             key_expires_at, priority, expires_at, owner, queue, batch, tags, metadata, root, depth) \
+             key_expires_at, priority, expires_at, owner, queue, batch, tags, metadata, root, depth, \
+             cancel_requested_at, ttl_ms) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
              ?22, ?23, ?24, ?25, ?26, ?27, (SELECT COALESCE(root, id) FROM runs WHERE id = ?6), \
-             COALESCE((SELECT depth + 1 FROM runs WHERE id = ?6), 0))",
+             COALESCE((SELECT depth + 1 FROM runs WHERE id = ?6), 0), \
+             (SELECT cancel_requested_at FROM runs WHERE id = ?6), ?28)",
         )
         .bind(summary.id.as_str())
         .bind(&summary.task)
@@ -75,6 +77,7 @@ impl Rider for Insert {
         .bind(labels.batch.as_deref())
         .bind(serde_json::to_string(&labels.tags)?)
         .bind(labels.metadata.as_ref().map(Value::to_string))
+        .bind(self.0.ttl_ms.map(u64::cast_signed))
         .execute(&mut *connection)
         .await?;
         insert_tags(connection, inserted.last_insert_rowid(), &labels.tags).await

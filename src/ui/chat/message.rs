@@ -104,8 +104,10 @@ fn AgentMessage(id: MessageId) -> impl IntoView {
     });
     let label = model.map(|m| m.label).unwrap_or_else(|| "Agent".to_owned());
     let message = id.clone();
+    // A run's page links to the message of its turn.
+    let anchor = id.to_string();
     view! {
-        <article class="message agent" aria-label=label>
+        <article class="message agent" id=anchor aria-label=label>
             <header class="byline">
                 <Icon name="mark" />
                 <span>{label.clone()}</span>

@@ -36,6 +36,8 @@ impl MakeCheckpoint {
 impl Task for MakeCheckpoint {
     const NAME: &'static str = "checkpoint";
     const IN_SANDBOX: bool = true;
+    const NO_REPLAY: Option<&'static str> =
+        Some("it stores the files as they were at the end of its turn. The next turn makes a checkpoint of its own.");
     type Input = MakeCheckpointInput;
     type Output = Checkpoint;
 
@@ -73,6 +75,9 @@ impl RestoreCheckpoint {
 impl Task for RestoreCheckpoint {
     const NAME: &'static str = "restoreCheckpoint";
     const IN_SANDBOX: bool = true;
+    const NO_REPLAY: Option<&'static str> = Some(
+        "it would put old files over what was made since. Go back in the chat: conversation and files go together.",
+    );
     type Input = RestoreCheckpointInput;
     type Output = Checkpoint;
 

@@ -71,10 +71,11 @@ impl Task for CreateSandbox {
     type Output = CreateOutput;
 
     async fn run(&self, ctx: TaskContext, input: CreateInput) -> Result<CreateOutput, TaskError> {
-        // Recorded, so that a second attempt finds the project of the first and no sandbox is left behind.
+        // Recorded and named after the run, so that a second attempt finds the project of the first, whenever that was
+        // cut off, and no sandbox is left behind.
         let project: ProjectId = ctx
             .step("project", async {
-                let project = self.events.create_project("Sandbox of the API").await?;
+                let project = self.events.project_of_run(&ctx.run, "Sandbox of the API").await?;
                 if let Some(owner) = &ctx.owner {
                     ctx.workflow().store().batches().own(&project, owner).await?;
                 }
@@ -110,6 +111,8 @@ struct EndInput {
 #[async_trait]
 impl Task for EndSandbox {
     const NAME: &'static str = "endSandbox";
+    const NO_REPLAY: Option<&'static str> =
+        Some("the time of its sandbox was over then. A sandbox that is used again goes to sleep by itself.");
     type Input = EndInput;
     type Output = ();
 

@@ -36,6 +36,8 @@ impl ImportGit {
 impl Task for ImportGit {
     const NAME: &'static str = "importGit";
     const IN_SANDBOX: bool = true;
+    const NO_REPLAY: Option<&'static str> =
+        Some("its project has files by now. Import the repository again, which makes a new project.");
     type Input = ImportGitInput;
     type Output = Checkpoint;
 

@@ -1,8 +1,8 @@
 //! `runCommand`: one command line, waited for or left in the background.
 //!
-//! A run starts its command once, however often it is executed: the command is found again by the run that started
-//! it. A command that the end of the server cut off is reported as interrupted, not repeated, because nobody but the
-//! caller knows whether that is safe.
+//! A run starts its command once, however often it is executed: the command is recorded before it starts and found
+//! again by its run. A command that the end of the server cut off, or may have, is reported as interrupted, not
+//! repeated, because nobody but the caller knows whether that is safe.
 
 use crate::domain::{CommandExit, CommandId, CommandView, LogLevel, ProjectId, RunId};
 use crate::sandbox::{CommandSpec, LogFrom, SandboxError, Service};
@@ -72,10 +72,12 @@ impl RunCommand {
         Self { service, events }
     }
 
-    /// The command an earlier execution of this run started.
+    /// The command an earlier execution of this run started, or was about to start when it was cut off.
     async fn started_before(&self, project: &ProjectId, run: &RunId) -> Result<Option<CommandView>, TaskError> {
         let state = self.events.state(project).await?;
-        Ok(state.commands.iter().rev().find(|command| command.run.as_ref() == Some(run)).cloned())
+        let began = |exit: &Option<CommandExit>| !exit.as_ref().is_some_and(CommandExit::never_started);
+        let found = state.commands.iter().rev().find(|c| c.run.as_ref() == Some(run) && began(&c.exit));
+        Ok(found.cloned())
     }
 
     async fn start(&self, ctx: &TaskContext, input: &RunCommandInput) -> Result<CommandId, TaskError> {

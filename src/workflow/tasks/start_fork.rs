@@ -43,22 +43,59 @@ impl StartFork {
         Self { service }
     }
 
-    /// Packages are not part of a checkpoint: they are installed again where a project says which.
+    /// Packages are not part of a checkpoint: they are installed again where a project says which. Each is a step, so
+    /// that an installation that was cut off, which leaves half a folder of packages, is done again and others are not.
     async fn install(&self, ctx: &TaskContext, project: &ProjectId) -> Result<(), TaskError> {
-        let tree = self.service.list_files(project).await?;
-        for (folder, line) in installs(&tree) {
+        let missing = async {
+            let tree = self.service.list_files(project).await?;
+            Ok(installs(&tree).into_iter().map(|(folder, line)| (folder, line.to_owned())).collect())
+        };
+        let missing: Vec<(String, String)> = ctx.step("look for packages", missing).await?;
+        for (folder, line) in missing {
+            let name = if folder.is_empty() { line.clone() } else { format!("{line} in {folder}") };
+            ctx.step(&name, self.install_one(ctx, project, folder, line)).await?;
+        }
+        Ok(())
+    }
+
+    async fn install_one(
+        &self,
+        ctx: &TaskContext,
+        project: &ProjectId,
+        folder: String,
+        line: String,
+    ) -> Result<(), TaskError> {
+        let spec = CommandSpec {
+            line: line.clone(),
+            cwd: folder,
+            timeout: Some(INSTALL),
+            run: Some(ctx.run.clone()),
+            ..CommandSpec::default()
+        };
+        let command = self.service.start_command(project, spec).await?;
+        let exit = self.service.wait_command(project, &command, &ctx.cancel).await?;
+        if !exit.success() {
+            ctx.log(LogLevel::Warn, format!("{line}: {}", exit.describe())).await;
+        }
+        Ok(())
+    }
+
+    /// Starts what is to run in the background and does not yet: after a crash, waking the sandbox has started again
+    /// what an earlier execution of this run began.
+    async fn start_servers(&self, ctx: &TaskContext, input: &StartForkInput) -> Result<(), TaskError> {
+        let running = self.service.background_commands(&input.project).await?;
+        for (line, cwd) in &input.commands {
+            if running.iter().any(|command| command.line == *line && command.cwd == *cwd) {
+                continue;
+            }
             let spec = CommandSpec {
-                line: line.to_owned(),
-                cwd: folder,
-                timeout: Some(INSTALL),
+                line: line.clone(),
+                cwd: cwd.clone(),
+                background: true,
                 run: Some(ctx.run.clone()),
                 ..CommandSpec::default()
             };
-            let command = self.service.start_command(project, spec).await?;
-            let exit = self.service.wait_command(project, &command, &ctx.cancel).await?;
-            if !exit.success() {
-                ctx.log(LogLevel::Warn, format!("{line}: {}", exit.describe())).await;
-            }
+            self.service.start_command(&input.project, spec).await?;
         }
         Ok(())
     }
@@ -89,6 +126,8 @@ fn installs(tree: &[FileNode]) -> Vec<(String, &'static str)> {
 impl Task for StartFork {
     const NAME: &'static str = "startFork";
     const IN_SANDBOX: bool = true;
+    const NO_REPLAY: Option<&'static str> =
+        Some("it would start the app a second time. Ask the agent of the fork to start it, or fork again.");
     type Input = StartForkInput;
     type Output = StartForkOutput;
 
@@ -100,16 +139,7 @@ impl Task for StartFork {
     async fn run(&self, ctx: TaskContext, input: StartForkInput) -> Result<StartForkOutput, TaskError> {
         self.service.ensure(&input.project).await?;
         self.install(&ctx, &input.project).await?;
-        for (line, cwd) in &input.commands {
-            let spec = CommandSpec {
-                line: line.clone(),
-                cwd: cwd.clone(),
-                background: true,
-                run: Some(ctx.run.clone()),
-                ..CommandSpec::default()
-            };
-            self.service.start_command(&input.project, spec).await?;
-        }
+        self.start_servers(&ctx, &input).await?;
         let Some(port) = input.port else { return Ok(StartForkOutput { url: None }) };
         let probe = self.service.wait_for_url(&input.project, port, ANSWER, &ctx.cancel).await?;
         Ok(StartForkOutput { url: Some(probe.url) })

@@ -95,6 +95,39 @@ async fn a_delayed_run_can_be_moved_until_it_has_started() {
 }
 
 #[tokio::test]
+async fn a_time_to_live_counts_from_when_the_run_may_start_also_when_that_is_moved() {
+    let (probe, gate, order, started) = gated();
+    let bench = bench_with(probe, one_place()).await;
+    let first = bench.workflow.submit(request(json!("first"))).await.unwrap();
+    started.notified().await;
+    let mortal = |name| RunRequest {
+        delay: Some(Duration::from_secs(3_600)),
+        ttl: Some(Duration::from_secs(600)),
+        ..request(json!(name))
+    };
+    let later = bench.workflow.submit(mortal("later")).await.unwrap();
+    assert_eq!(bench.workflow.get(&later).await.unwrap().expires_at, Some(1_000_000 + 4_200_000));
+    bench.workflow.reschedule(&later, Duration::from_secs(7_200)).await.unwrap();
+    let due = 1_000_000 + 7_200_000;
+    let run = bench.workflow.get(&later).await.unwrap();
+    assert_eq!((run.due_at, run.expires_at), (Some(due), Some(due + 600_000)));
+    bench.clock.sleeps_until(due).await;
+    bench.clock.sleeps_until(due + 600_000).await;
+    assert_eq!(bench.clock.pass().await, 7_200_000);
+    let mut changes = bench.workflow.store().changes();
+    while status(&bench.workflow, &later).await != RunStatus::Queued {
+        changes.recv().await.unwrap();
+    }
+    assert_eq!(bench.workflow.get(&later).await.unwrap().due_at, Some(due));
+    assert_eq!(bench.clock.pass().await, 600_000);
+    assert_eq!(bench.workflow.wait(&later).await.unwrap_err().code, ErrorCode::Timeout);
+    assert_eq!(status(&bench.workflow, &later).await, RunStatus::Expired);
+    gate.send_replace(true);
+    bench.workflow.wait(&first).await.unwrap();
+    assert_eq!(*order.lock().unwrap(), ["first"]);
+}
+
+#[tokio::test]
 async fn a_delayed_run_whose_time_has_come_waits_in_the_queue() {
     let (probe, gate, _, started) = gated();
     let bench = bench_with(probe, one_place()).await;
@@ -183,4 +216,17 @@ async fn a_key_finds_its_run_until_it_expires_or_is_freed() {
     assert!(bench.store.runs().free_key("probe", "k").await.unwrap());
     assert!(!bench.store.runs().free_key("probe", "k").await.unwrap());
     assert_ne!(bench.workflow.submit(keyed()).await.unwrap(), second);
+}
+
+#[tokio::test]
+async fn a_run_waits_in_the_queue_only_from_the_time_it_was_to_start() {
+    let bench = bench(Probe::new(|_, input| async move { Ok(input) })).await;
+    let later = RunRequest { delay: Some(Duration::from_secs(60)), ..request(json!(1)) };
+    let id = bench.workflow.submit(later).await.unwrap();
+    bench.workflow.reschedule(&id, Duration::from_secs(90)).await.unwrap();
+    bench.clock.sleeps_until(1_090_000).await;
+    bench.clock.pass().await;
+    bench.workflow.wait(&id).await.unwrap();
+    let waited = bench.workflow.figures().waited();
+    assert_eq!((waited["probe"].count, waited["probe"].sum_ms), (1, 0));
 }

@@ -1,8 +1,11 @@
 //! Finding runs: filters, pages, counts and errors by kind.
 
 use super::support::{Probe, bench, request};
-use sandcastle::domain::{ApiError, RunStatus};
-use sandcastle::workflow::{Replay, RunFilter, RunLabels, RunRequest, TaskError, WorkflowError};
+use async_trait::async_trait;
+use sandcastle::domain::{ApiError, ErrorCode, RunStatus};
+use sandcastle::workflow::{
+    BulkAction, BulkReport, Replay, RunFilter, RunLabels, RunRequest, Task, TaskContext, TaskError, WorkflowError,
+};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -119,4 +122,86 @@ async fn a_run_that_has_not_ended_or_whose_project_is_gone_is_not_replayed() {
     bench.store.events().delete_project(&project).await.unwrap();
     let error = bench.workflow.replay(&id, Replay::default()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("there is no run with the id {id}"));
+}
+
+/// A task whose effect makes sense once.
+struct Once;
+
+#[async_trait]
+impl Task for Once {
+    const NAME: &'static str = "once";
+    const NO_REPLAY: Option<&'static str> = Some("it happens once. Do it anew instead.");
+    type Input = Value;
+    type Output = Value;
+
+    async fn run(&self, _: TaskContext, input: Value) -> Result<Value, TaskError> {
+        Ok(input)
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_repeated_says_what_to_do_instead_and_many_runs_are_replayed_without_it() {
+    let bench = bench(Probe::new(|_, input| async move { Ok(input) })).await;
+    bench.workflow.register(Once);
+    let top = bench.workflow.submit(request(json!("top"))).await.unwrap();
+    let child = RunRequest { parent: Some(top.clone()), ..request(json!("child")) };
+    let child = bench.workflow.submit(child).await.unwrap();
+    let once = RunRequest { task: "once".to_owned(), ..RunRequest::default() };
+    let once = bench.workflow.submit(once).await.unwrap();
+    for id in [&top, &child, &once] {
+        bench.workflow.wait(id).await.unwrap();
+    }
+    let error = bench.workflow.replay(&once, Replay::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "a run of once cannot be replayed: it happens once. Do it anew instead.");
+    let without_two = BulkReport { done: 1, left_out: 2, ..BulkReport::default() };
+    let all = bench.workflow.bulk_where(RunFilter::default(), BulkAction::Replay).await.unwrap();
+    assert_eq!(all, without_two);
+    let chosen = bench.workflow.bulk(&[child.clone(), once, top.clone()], BulkAction::Replay).await.unwrap();
+    assert_eq!(chosen, without_two);
+    // A child alone is what its page is for.
+    bench.workflow.replay(&child, Replay::default()).await.unwrap();
+    let replayed = bench.workflow.list(RunFilter::default()).await.unwrap();
+    assert_eq!(replayed.len(), 6);
+}
+
+#[tokio::test]
+async fn more_tasks_or_tags_than_can_be_searched_for_are_refused_with_their_number() {
+    let bench = bench(Probe::new(|_, input| async move { Ok(input) })).await;
+    let id = bench.workflow.submit(request(json!(1))).await.unwrap();
+    bench.workflow.wait(&id).await.unwrap();
+    let tasks = |count: usize| (0..count).map(|n| format!("task {n}")).chain(["probe".to_owned()]).collect();
+    let named = |words: Vec<String>| RunFilter { tasks: words, ..RunFilter::default() };
+    assert_eq!(bench.workflow.list(named(tasks(37))).await.unwrap().len(), 1);
+    let error = ApiError::from(bench.workflow.list(named(tasks(38))).await.unwrap_err());
+    assert_eq!(error.code, ErrorCode::InvalidInput);
+    assert_eq!(error.message, "runs of 39 tasks cannot be listed at once; with these statuses at most 38 can");
+    let ended = RunFilter { statuses: vec![RunStatus::Completed], ..named(tasks(499)) };
+    assert_eq!(bench.workflow.list(ended).await.unwrap().len(), 1);
+    // Asked for twice is asked for once.
+    let twice = RunFilter { statuses: vec![RunStatus::Completed; 600], ..named(vec!["probe".to_owned(); 600]) };
+    assert_eq!(bench.workflow.list(twice).await.unwrap().len(), 1);
+    let tagged = RunFilter { tags: (0..51).map(|n| n.to_string()).collect(), ..RunFilter::default() };
+    assert!(bench.workflow.list(tagged).await.unwrap_err().to_string().contains("any of 51 tags"));
+    let tagged = RunFilter { tags: (0..50).map(|n| n.to_string()).collect(), ..named(tasks(37)) };
+    assert!(bench.workflow.list(tagged).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_last_run_of_an_error_is_one_that_is_there_also_after_its_project_was_deleted() {
+    let bench = bench(Probe::new(|_, input| async move {
+        Err(TaskError::Fatal(ApiError::invalid(format!("port {input} is taken"))))
+    }))
+    .await;
+    let project = bench.store.events().create_project("Short").await.unwrap();
+    let mut ids = Vec::new();
+    for (port, project) in [(3000, None), (3001, None), (3002, Some(project.clone()))] {
+        let id = bench.workflow.submit(RunRequest { project, ..request(json!(port)) }).await.unwrap();
+        let _failed = bench.workflow.wait(&id).await;
+        ids.push(id);
+    }
+    let errors = async || bench.store.runs().errors(10).await.unwrap();
+    assert_eq!(errors().await[0].last_run, ids[2]);
+    bench.store.events().delete_project(&project).await.unwrap();
+    let left = &errors().await[0];
+    assert_eq!((left.count, &left.last_run, left.message.as_str()), (2, &ids[1], "port 3001 is taken"));
 }

@@ -7,7 +7,7 @@ use sandcastle::workflow::{RunRequest, TaskError, Workflow, WorkflowError, Workf
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -160,5 +160,44 @@ fn a_run_of_a_task_that_no_longer_exists_ends_with_the_reason() {
         let workflow = Workflow::new(&store, WorkflowOptions::default());
         workflow.boot().await.unwrap();
         assert_eq!(workflow.wait(&id).await.unwrap_err().message, "there is no task named \"probe\"");
+    });
+}
+
+#[test]
+fn a_run_that_was_asked_to_stop_is_canceled_with_its_children_also_if_the_server_dies_before_it_has_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let (begun, executions) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+    let (begin, count) = (Arc::clone(&begun), Arc::clone(&executions));
+    // It does not listen, and the clock that would cut it off stands still.
+    let probe = Probe::new(move |ctx, input| {
+        let (begun, executions) = (Arc::clone(&begin), Arc::clone(&count));
+        async move {
+            executions.fetch_add(1, Ordering::SeqCst);
+            if input == json!("parent") {
+                let child = RunRequest { parent: Some(ctx.run.clone()), ..request(json!("child")) };
+                ctx.workflow().submit(child).await.unwrap();
+            } else {
+                begun.notify_one();
+            }
+            std::future::pending().await
+        }
+    });
+    let (parent, child) = life(async {
+        let (_store, workflow) = start(folder.path(), &probe, &clock).await;
+        let parent = workflow.submit(request(json!("parent"))).await.unwrap();
+        begun.notified().await;
+        workflow.cancel(&parent).await.unwrap();
+        let child = workflow.get(&parent).await.unwrap().children[0].id.clone();
+        assert_eq!(status(&workflow, &child).await, RunStatus::Executing);
+        (parent, child)
+    });
+    life(async {
+        let (_store, workflow) = start(folder.path(), &probe, &clock).await;
+        for id in [&parent, &child] {
+            assert_eq!(workflow.wait(id).await.unwrap_err().code, ErrorCode::Cancelled);
+            assert_eq!(status(&workflow, id).await, RunStatus::Canceled);
+        }
+        assert_eq!(executions.load(Ordering::SeqCst), 2);
     });
 }
