@@ -102,6 +102,7 @@ await check('runs are listed by filter and page', async () => {
   assert.ok(next.data.length > 0 && next.data.every((run) => !page.data.some((other) => other.id === run.id)));
   const tagged = await runs.list({ tag: 'once' });
   assert.equal(tagged.data.length, 2);
+  assert.ok((await runs.list({ isTest: false, limit: 1 })).data.length === 1);
   let all = 0;
   for await (const run of runs.list({ period: '1h' })) all += run.id ? 1 : 0;
   assert.ok(all >= 10);
@@ -149,6 +150,7 @@ await check('what is wrong is said at once', async () => {
   await refused(() => tasks.trigger('run-command', { sandboxId }), 422, /missing field `command`/);
   await refused(() => tasks.trigger('run-command', { sandboxId: 'i234567234567234567a', command: 'id' }), 404, /no sandbox/);
   await refused(() => runs.retrieve('run_none'), 404, /no run run_none/);
+  await refused(() => runs.list({ machine: 'micro' }).then((page) => page.data), 400, /"machine" is not supported/);
   await auth.withAuth({ accessToken: 'tr_dev_sk_000000000000000000000000' }, () =>
     refused(() => runs.retrieve('run_none'), 401, /Invalid API key/),
   );

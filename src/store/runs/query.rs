@@ -141,8 +141,11 @@ impl RunStore {
     }
 }
 
+/// A task and a status to search for; none is any.
+type Search<'a> = (Option<&'a String>, Option<RunStatus>);
+
 /// The searches whose newest runs together are what fits: one for each task and status that is asked for.
-fn searches(filter: &RunFilter) -> Result<Vec<(Option<&String>, Option<RunStatus>)>, StoreError> {
+fn searches(filter: &RunFilter) -> Result<Vec<Search<'_>>, StoreError> {
     let tasks: BTreeSet<&String> = filter.tasks.iter().collect();
     let asked = |status: &&RunStatus| filter.statuses.contains(status);
     // With a task its index is ordered within each status, so every status is searched on its own.
