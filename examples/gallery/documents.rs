@@ -104,6 +104,7 @@ fn models() -> Document {
         model: ModelRef { id: id.into(), label: id.into(), demo: false },
         source,
         default: false,
+        effort: None,
         context: Some(200_000),
         price,
         images: Some(price.is_some()),

@@ -14,6 +14,7 @@ mod openai;
 mod prose;
 mod reading;
 mod request;
+mod route;
 mod sse;
 
 pub use aptitude::{Aptitude, probe};

@@ -2,8 +2,8 @@
 
 use super::Services;
 use crate::config::Secret;
-use crate::domain::ApiError;
-use crate::llm::{Aptitude, Endpoint, NamedEndpoint, probe};
+use crate::domain::{ApiError, ErrorCode};
+use crate::llm::{Aptitude, Endpoint, ModelSource, NamedEndpoint, probe};
 use crate::store::{ModelNote, SavedEndpoint, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,8 @@ impl Services {
         Ok(())
     }
 
-    /// Adds an endpoint, or changes the one of the same name. A missing key keeps the one that is there.
+    /// Adds an endpoint, or changes the one of the same name. A missing key keeps the one that is there. A name whose
+    /// prefix means other models is refused: they would be asked in each other's place.
     pub async fn save_endpoint(&self, name: &str, base_url: &str, key: Option<&str>) -> Result<(), ApiError> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
@@ -46,8 +47,20 @@ impl Services {
             return Err(ApiError::invalid("The key contains spaces or other characters no key has."));
         }
         let prefix = slug(name);
-        let saved = self.store.secrets().endpoints().await?;
-        let kept = saved.into_iter().find(|e| e.prefix == prefix).and_then(|e| e.key);
+        let saved = self.store.secrets().endpoints().await?.into_iter().find(|e| e.prefix == prefix);
+        match &saved {
+            Some(other) if other.name != name => {
+                return Err(taken(&prefix, &format!("the endpoint \"{}\"", other.name)));
+            }
+            Some(_) => {}
+            // One that was saved before its prefix was taken stays what it is.
+            None => match self.catalog.owner_of_prefix(&prefix, base_url).await {
+                Some(ModelSource::Local { name }) => return Err(taken(&prefix, &format!("{name} on this machine"))),
+                Some(_) => return Err(taken(&prefix, "the configured provider")),
+                None => {}
+            },
+        }
+        let kept = saved.and_then(|e| e.key);
         let endpoint = SavedEndpoint {
             prefix,
             name: name.to_owned(),
@@ -95,6 +108,11 @@ impl Services {
         self.store.secrets().remove_endpoint(prefix).await?;
         Ok(self.load_endpoints().await?)
     }
+}
+
+fn taken(prefix: &str, owner: &str) -> ApiError {
+    let message = format!("Ids that begin with \"{prefix}/\" mean models of {owner}. Choose another name.");
+    ApiError::new(ErrorCode::Conflict, message)
 }
 
 fn slug(name: &str) -> String {

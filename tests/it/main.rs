@@ -20,6 +20,7 @@ mod killed;
 mod layering;
 mod llm;
 mod misbehaving;
+mod models;
 mod otlp;
 mod preview;
 mod real_model;

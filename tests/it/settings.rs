@@ -11,10 +11,15 @@ use serde_json::{Value, json};
 use std::io::{Cursor, Write};
 use tokio_util::sync::CancellationToken;
 
-async fn form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+pub async fn form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+    send(app, path, fields).await.status()
+}
+
+/// Sends a form as a page does.
+pub async fn send(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> reqwest::Response {
     let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     let request = app.request(Method::POST, path).header("content-type", "application/x-www-form-urlencoded");
-    request.body(body.join("&")).send().await.unwrap().status()
+    request.body(body.join("&")).send().await.unwrap()
 }
 
 fn encode(text: &str) -> String {

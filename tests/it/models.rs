@@ -1,0 +1,109 @@
+//! Which server a model's id means, what is known of the model, and how much it thinks: with a provider and endpoints that
+//! list what they like.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use crate::fake_model::{FakeModel, says};
+use crate::history::until;
+use crate::settings::send;
+use crate::support::{TestApp, answer};
+use reqwest::StatusCode;
+use sandcastle::config::ModelConfig;
+use sandcastle::domain::ProjectId;
+use sandcastle::llm::{Catalog, NamedEndpoint, StreamLimits};
+use serde_json::{Value, json};
+
+/// A server whose provider lists these models.
+async fn app_over(provider: &FakeModel, default_model: Option<&str>) -> TestApp {
+    let config = config(provider, default_model);
+    TestApp::start_with(move |settings| settings.model = config).await
+}
+
+fn config(provider: &FakeModel, default_model: Option<&str>) -> ModelConfig {
+    ModelConfig {
+        base_url: provider.endpoint.base_url.clone(),
+        api_key: provider.endpoint.api_key.clone(),
+        default_model: default_model.map(str::to_owned),
+        configured: true,
+    }
+}
+
+async fn model(list: Value, words: &'static str) -> FakeModel {
+    FakeModel::respond_as(list, move |_| Some(says(words))).await
+}
+
+fn endpoint<'a>(name: &'a str, url: &'a str) -> [(&'static str, &'a str); 3] {
+    [("set", "endpoint"), ("name", name), ("url", url)]
+}
+
+/// What the model with this id says.
+async fn ask(app: &TestApp, model: &str) -> String {
+    let (status, made) = answer(app.post("/api/projects", &json!({"prompt": "hi", "model": model}))).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let project = ProjectId::parse(made["id"].as_str().unwrap()).unwrap();
+    let state = until(app, &project, |s| s.messages.iter().any(|m| m.outcome.is_some())).await;
+    state.messages[1].text()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_would_take_models_from_someone_else_is_refused_with_the_reason() {
+    let provider = model(json!([{"id": "openai/gpt-5"}]), "from the provider").await;
+    let other = model(json!([{"id": "gpt-5"}]), "from the endpoint").await;
+    let app = app_over(&provider, None).await;
+    let url = other.endpoint.base_url.as_str();
+    for (name, owner) in [("OpenAI", "the configured provider"), ("Ollama", "Ollama on this machine")] {
+        let refused = send(&app, "/settings/models", &endpoint(name, url)).await;
+        assert_eq!(refused.status(), StatusCode::CONFLICT);
+        let words = refused.text().await.unwrap();
+        assert!(words.contains(owner) && words.contains("Choose another name"), "{words}");
+    }
+    for (name, status) in [
+        ("My Gateway", StatusCode::SEE_OTHER),
+        ("my-gateway", StatusCode::CONFLICT),
+        // The same again changes it.
+        ("My Gateway", StatusCode::SEE_OTHER),
+    ] {
+        assert_eq!(send(&app, "/settings/models", &endpoint(name, url)).await.status(), status, "{name}");
+    }
+    assert_eq!(app.services().store.secrets().endpoints().await.unwrap().len(), 1);
+    assert_eq!(ask(&app, "openai/gpt-5").await, "from the provider");
+    assert_eq!(ask(&app, "my-gateway/gpt-5").await, "from the endpoint");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_saved_before_its_prefix_was_taken_is_kept_beside_the_providers_models() {
+    let provider = model(json!([{"id": "openai/gpt-5"}]), "from the provider").await;
+    let other = model(json!([{"id": "gpt-5"}, {"id": "tuned"}]), "from the endpoint").await;
+    let catalog = Catalog::new(config(&provider, None), provider.endpoint.clone(), StreamLimits::default(), false);
+    let named = NamedEndpoint { prefix: "openai".into(), name: "OpenAI".into(), endpoint: other.endpoint.clone() };
+    catalog.set_endpoints(vec![named]).await;
+    // Asked for before any list was read.
+    let resolved = catalog.resolve(Some("openai/gpt-5")).await.unwrap();
+    assert_eq!(resolved.wire, "openai/gpt-5");
+    let (models, _) = catalog.list().await;
+    let ids: Vec<&str> = models.iter().map(|m| m.model.id.as_str()).collect();
+    assert_eq!(ids, ["openai/gpt-5", "@openai/gpt-5", "openai/tuned"]);
+    for (id, wire) in [("@openai/gpt-5", "gpt-5"), ("openai/tuned", "tuned"), ("openai/tuned:low", "tuned")] {
+        assert_eq!(catalog.resolve(Some(id)).await.unwrap().wire, wire, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn price_and_window_are_known_also_of_a_model_that_is_told_how_much_to_think() {
+    let priced = json!([{"id": "x", "context_length": 9000, "pricing": {"prompt": "0.000001", "completion": "0.000002"}},
+        {"id": "phi3:medium", "context_length": 4000}]);
+    let provider = model(priced, "hi").await;
+    let catalog =
+        Catalog::new(config(&provider, Some("x:high")), provider.endpoint.clone(), StreamLimits::default(), false);
+    let default = catalog.resolve(None).await.unwrap();
+    assert_eq!((default.wire.as_str(), default.effort.as_deref()), ("x", Some("high")));
+    let facts = catalog.facts(&default.name.id).await;
+    assert!(facts.price.is_some() && facts.context == Some(9000), "{facts:?}");
+    let (models, _) = catalog.list().await;
+    assert_eq!((models[0].model.id.as_str(), models[0].effort.as_deref()), ("x", Some("high")));
+    assert_eq!(models.len(), 2);
+
+    let tagged = catalog.resolve(Some("phi3:medium")).await.unwrap();
+    assert_eq!((tagged.wire.as_str(), tagged.effort), ("phi3:medium", None));
+    assert_eq!(catalog.split("phi3:medium:low"), ("phi3:medium".to_owned(), Some("low".to_owned())));
+}
