@@ -161,6 +161,10 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
         None => env.parsed("SANDCASTLE_ADDR")?.or(table.addr).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 3000))),
     };
     let data_dir = overrides.data_dir.clone().or_else(|| env.path("SANDCASTLE_DATA_DIR")).or(table.data_dir);
+    let data_dir = data_dir.map_or_else(|| default_data_dir(env), Ok)?;
+    // Sandboxes are built by a process that stands elsewhere.
+    let data_dir = std::path::absolute(&data_dir)
+        .map_err(|error| value("SANDCASTLE_DATA_DIR", format!("{}: {error}", data_dir.display())))?;
     let hosts = env.text("SANDCASTLE_ALLOWED_HOSTS").map(|list| list.split(',').map(str::to_owned).collect());
     let preview_domain =
         env.text("SANDCASTLE_PREVIEW_DOMAIN").or(table.preview_domain).unwrap_or_else(|| "localhost".to_owned());
@@ -169,7 +173,7 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
     }
     Ok(ServerConfig {
         addr,
-        data_dir: data_dir.map_or_else(|| default_data_dir(env), Ok)?,
+        data_dir,
         access_token: env.text("SANDCASTLE_ACCESS_TOKEN").or(table.access_token).map(Secret::new),
         allowed_hosts: hosts
             .or(table.allowed_hosts)

@@ -5,6 +5,7 @@
 mod agent;
 mod agent_bench;
 mod attachments;
+mod bench_command;
 mod config;
 mod dashboard;
 mod demo;
