@@ -55,6 +55,7 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
                     message: id("msg_8"),
                     text: "And make it dark, please.".into(),
                     attachments: Vec::new(),
+                    model: None,
                 },
             );
             project(state, files())
@@ -203,6 +204,7 @@ fn huge(app: &str) -> PageData {
                     "Change number {n}: a somewhat longer request that wraps over more than one line of the bubble."
                 ),
                 attachments: Vec::new(),
+                model: None,
             },
         );
         let (message, turn) = (id(&format!("msg_{n}a")), id(&format!("run_{n}a")));

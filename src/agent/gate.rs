@@ -12,10 +12,9 @@ use crate::sandbox::provider::HostTool;
 use crate::store::{Store, StoreError, new_message_id};
 use crate::tools::{RunCommandLimits, Toolbox};
 use crate::workflow::{RunRequest, Task, Workflow};
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -41,8 +40,6 @@ pub struct AgentDeps {
 /// Locks by project; several projects may share one.
 pub(super) struct Gate {
     stripes: [Mutex<()>; 16],
-    /// The model a person chose for messages that wait.
-    next: StdMutex<HashMap<ProjectId, String>>,
 }
 
 /// Proof that a project's lock is held.
@@ -57,17 +54,6 @@ impl Gate {
         let at = usize::from(hasher.finish().to_le_bytes()[0]) % self.stripes.len();
         Guard { _lock: self.stripes[at].lock().await }
     }
-
-    pub fn choose_next(&self, project: &ProjectId, model: Option<&str>) {
-        if let Some(model) = model {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            next.insert(project.clone(), model.to_owned());
-        }
-    }
-
-    fn take_next(&self, project: &ProjectId) -> Option<String> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).remove(project)
-    }
 }
 
 impl AgentDeps {
@@ -79,7 +65,7 @@ impl AgentDeps {
         limits: RunCommandLimits,
         tools: InstalledTools,
     ) -> Self {
-        let gate = Gate { stripes: Default::default(), next: StdMutex::default() };
+        let gate = Gate { stripes: Default::default() };
         Self { store, catalog, config, toolbox: Arc::new(Toolbox::new(limits)), tools, gate: Arc::new(gate) }
     }
 
@@ -167,12 +153,11 @@ impl AgentDeps {
     ) -> Result<(), ApiError> {
         let guard = self.gate.lock(project).await;
         self.finish_locked(&guard, project, turn, outcome, usage).await?;
-        let chosen = self.gate.take_next(project);
-        let waiting = self.store.events().state(project).await?.unanswered().next().is_some();
-        if !waiting {
+        let state = self.store.events().state(project).await?;
+        if state.unanswered().next().is_none() {
             return Ok(());
         }
-        let model = chosen.or_else(|| input.model.clone());
+        let model = state.model_asked_for().map(str::to_owned).or_else(|| input.model.clone());
         let answering = self.name_model(model.as_deref()).await.unwrap_or_else(|_| input.answering.clone());
         self.start_turn(&guard, workflow, project, model.as_deref(), answering).await
     }

@@ -37,6 +37,7 @@ fn project(outcome: TurnOutcome) -> PageData {
             message: MessageId::parse("msg_1").unwrap(),
             text: "a <script> shop".into(),
             attachments: Vec::new(),
+            model: None,
         },
         EventBody::TurnStarted { turn: turn(), message: answer(), model },
         EventBody::TextDelta { message: answer(), part: 0, text: "On it.".into() },
