@@ -141,6 +141,7 @@ fn project() -> Document {
     Document::Project(ProjectSettings {
         project: id("prj_live"),
         spent,
+        unpriced: None,
         budget: Some(2_500_000),
         auto_fix: true,
         secrets: vec!["API_TOKEN".into(), "DATABASE_URL".into()],

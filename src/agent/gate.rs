@@ -93,10 +93,21 @@ impl AgentDeps {
         model: Option<&str>,
         answering: ModelRef,
     ) -> Result<(), ApiError> {
+        let input = TurnInput { model: model.map(str::to_owned), answering, money: None };
+        self.start(guard, workflow, project, input).await
+    }
+
+    /// The same for a turn that is bounded in other ways too.
+    pub(super) async fn start(
+        &self,
+        guard: &Guard<'_>,
+        workflow: &Workflow,
+        project: &ProjectId,
+        input: TurnInput,
+    ) -> Result<(), ApiError> {
         let state = self.store.events().state(project).await?;
         let prompt = state.unanswered().last().or(state.messages.last()).map(|m| m.text()).unwrap_or_default();
         let title: String = prompt.lines().next().unwrap_or_default().chars().take(TITLE).collect();
-        let input = TurnInput { model: model.map(str::to_owned), answering: answering.clone() };
         let payload =
             serde_json::to_value(&input).map_err(|e| ApiError::internal(format!("the turn cannot be encoded: {e}")))?;
         let turn = workflow
@@ -108,7 +119,7 @@ impl AgentDeps {
                 ..RunRequest::default()
             })
             .await?;
-        self.announce(guard, project, &turn, answering).await?;
+        self.announce(guard, project, &turn, input.answering).await?;
         Ok(())
     }
 

@@ -40,6 +40,7 @@ fn settings() -> Document {
     Document::Project(ProjectSettings {
         project: project(),
         spent: Usage::default(),
+        unpriced: Some(SLY.into()),
         budget: Some(2_500_000),
         auto_fix: true,
         secrets: vec![SLY.into()],

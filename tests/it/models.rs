@@ -107,3 +107,22 @@ async fn price_and_window_are_known_also_of_a_model_that_is_told_how_much_to_thi
     assert_eq!((tagged.wire.as_str(), tagged.effort), ("phi3:medium", None));
     assert_eq!(catalog.split("phi3:medium:low"), ("phi3:medium".to_owned(), Some("low".to_owned())));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_cannot_act_for_want_of_a_price_says_so_where_it_is_set() {
+    let list =
+        json!([{"id": "free-form"}, {"id": "priced", "pricing": {"prompt": "0.000001", "completion": "0.000002"}}]);
+    let provider = model(list, "hi").await;
+    let app = app_over(&provider, Some("free-form")).await;
+    let project = app.project().await;
+    let page = format!("/p/{project}/settings");
+    let html = async || app.get(&page).send().await.unwrap().text().await.unwrap();
+    assert!(html().await.contains("No price is known for free-form, so a budget could not stop it"));
+    send(&app, &page, &[("set", "budget"), ("value", "1")]).await;
+    assert!(html().await.contains("No price is known for free-form, so this budget cannot stop it"));
+    let project = ProjectId::parse(project).unwrap();
+    app.services().agent.send(&project, "hi", Some("priced:low")).await.unwrap();
+    until(&app, &project, |s| s.messages.iter().any(|m| m.outcome.is_some())).await;
+    assert!(!html().await.contains("No price is known"));
+    app.stop().await;
+}
