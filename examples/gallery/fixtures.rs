@@ -86,21 +86,15 @@ fn home(projects: Vec<ProjectSummary>, demo: bool) -> PageData {
         sample("Sales dashboard", "Python"),
         sample("Hello server", "Go"),
     ];
-    let models = if demo {
-        vec![ModelOption { id: "demo".into(), label: "Recorded demo".into(), group: String::new(), blind: false }]
-    } else {
-        models()
-    };
-    PageData::Home { projects, models, samples, demo }
+    let models = if demo { vec![ModelOption { demo: true, ..option("demo", "Recorded demo", "") }] } else { models() };
+    PageData::Home { projects, models, effort: String::new(), samples, demo }
+}
+
+fn option(id: &str, label: &str, group: &str) -> ModelOption {
+    ModelOption { id: id.into(), label: label.into(), group: group.into(), blind: false, demo: false }
 }
 
 fn models() -> Vec<ModelOption> {
-    let option = |id: &str, label: &str, group: &str| ModelOption {
-        id: id.into(),
-        label: label.into(),
-        group: group.into(),
-        blind: false,
-    };
     vec![
         option("anthropic/claude-sonnet-4.6", "Claude Sonnet 4.6", "Anthropic"),
         option("anthropic/claude-opus-4.6", "Claude Opus 4.6", "Anthropic"),
@@ -162,7 +156,16 @@ fn project(state: ProjectState, files: Vec<FileNode>) -> PageData {
     });
     let layout = Layout::default();
     let model = model().id;
-    PageData::Project(Box::new(ProjectPage { state, files, outputs, models: models(), model, layout, open_file }))
+    PageData::Project(Box::new(ProjectPage {
+        state,
+        files,
+        outputs,
+        models: models(),
+        model,
+        effort: "high".into(),
+        layout,
+        open_file,
+    }))
 }
 
 fn push(state: &mut ProjectState, body: EventBody) {

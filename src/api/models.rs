@@ -66,11 +66,12 @@ impl Models {
         self.known().await.iter().all(|model| model.model.id == DEMO_MODEL)
     }
 
-    /// The model that answers when a message names none; empty if not known.
-    pub async fn default_model(&self) -> String {
+    /// The model that answers when a message names none, and how much it shall think; empty if not known.
+    pub async fn default_model(&self) -> (String, String) {
         let known = self.known().await;
         let default = known.iter().find(|model| model.default).or(known.first());
-        default.map(|model| model.model.id.clone()).unwrap_or_default()
+        let both = default.map(|model| (model.model.id.clone(), model.effort.clone().unwrap_or_default()));
+        both.unwrap_or_default()
     }
 
     /// All that is known of each model; empty while the provider has not answered yet.
@@ -142,7 +143,8 @@ fn option(info: &ModelInfo, note: Option<&ModelNote>) -> ModelOption {
     let aptitude = note.and_then(|note| serde_json::from_str::<Aptitude>(note.aptitude.as_deref()?).ok());
     let cannot = if aptitude.is_some_and(|a| !a.calls) { " (chat only)" } else { "" };
     let label = format!("{}{cannot}", info.model.label);
-    ModelOption { id: info.model.id.clone(), label, group, blind: info.images == Some(false) }
+    let (blind, demo) = (info.images == Some(false), info.model.demo);
+    ModelOption { id: info.model.id.clone(), label, group, blind, demo }
 }
 
 /// Answer of `GET /api/models`.

@@ -218,11 +218,11 @@ impl Catalog {
         known().unwrap_or_default()
     }
 
-    /// A model's id without how much it shall think, and that.
-    pub fn split(&self, id: &str) -> (String, Option<String>) {
+    /// A model's id without how much it shall think, and that; empty for its own way.
+    pub fn split(&self, id: &str) -> (String, String) {
         let routes = self.routes();
         let (id, effort) = routes.split(id);
-        (id.to_owned(), effort.map(str::to_owned))
+        (id.to_owned(), effort.unwrap_or_default().to_owned())
     }
 
     /// The client for a model, the id to send, and how to name it. `None` is the default.
@@ -231,7 +231,9 @@ impl Catalog {
             Some(id) => id.to_owned(),
             None => self.default_id().await?,
         };
-        if id == DEMO_MODEL {
+        // What it plays was recorded, however much it shall think.
+        if id.split(':').next() == Some(DEMO_MODEL) {
+            let id = DEMO_MODEL.to_owned();
             return Ok(Resolved { client: self.client(&self.0.demo)?, wire: id, name: demo_ref(), effort: None });
         }
         let open = self.routes().is_open(&id);

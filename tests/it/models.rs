@@ -105,7 +105,7 @@ async fn price_and_window_are_known_also_of_a_model_that_is_told_how_much_to_thi
 
     let tagged = catalog.resolve(Some("phi3:medium")).await.unwrap();
     assert_eq!((tagged.wire.as_str(), tagged.effort), ("phi3:medium", None));
-    assert_eq!(catalog.split("phi3:medium:low"), ("phi3:medium".to_owned(), Some("low".to_owned())));
+    assert_eq!(catalog.split("phi3:medium:low"), ("phi3:medium".to_owned(), "low".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,5 +124,27 @@ async fn a_budget_that_cannot_act_for_want_of_a_price_says_so_where_it_is_set() 
     app.services().agent.send(&project, "hi", Some("priced:low")).await.unwrap();
     until(&app, &project, |s| s.messages.iter().any(|m| m.outcome.is_some())).await;
     assert!(!html().await.contains("No price is known"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_much_a_model_thinks_is_sent_with_a_message_and_remembered_by_the_page() {
+    let provider = model(json!([{"id": "x"}, {"id": "y"}]), "hi").await;
+    let app = app_over(&provider, Some("x:low")).await;
+    let picked = async |path: &str| {
+        let html = app.get(path).send().await.unwrap().text().await.unwrap();
+        let (_, picker) = html.split_once("name=\"effort\"").unwrap();
+        let (before, _) = picker.split_once(" selected").unwrap();
+        before.rsplit_once("value=\"").unwrap().1.trim_end_matches('"').to_owned()
+    };
+    // What was configured stands in the picker beside the model without it.
+    app.services().catalog.list().await;
+    assert_eq!(picked("/").await, "low");
+    let (_, made) = answer(app.post("/api/projects", &json!({"prompt": "hi", "model": "y:high"}))).await;
+    let project = ProjectId::parse(made["id"].as_str().unwrap()).unwrap();
+    until(&app, &project, |s| s.messages.iter().any(|m| m.outcome.is_some())).await;
+    let asked = provider.requests().remove(0);
+    assert_eq!((&asked["model"], &asked["reasoning_effort"]), (&json!("y"), &json!("high")));
+    assert_eq!(picked(&format!("/p/{project}")).await, "high");
     app.stop().await;
 }

@@ -19,6 +19,35 @@ pub struct Outgoing {
     pub files: Vec<Attached>,
 }
 
+/// The model that the next message goes to.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    /// Its id, without how much it shall think.
+    pub model: RwSignal<String>,
+    /// How much that is: `low`, `medium`, `high`, or empty for its own way.
+    pub effort: RwSignal<String>,
+}
+
+impl Choice {
+    /// Begins with this model.
+    pub fn new(model: String, effort: String) -> Self {
+        Self { model: RwSignal::new(model), effort: RwSignal::new(effort) }
+    }
+
+    /// The id that is sent; none for the default model.
+    pub fn id(self) -> Option<String> {
+        let (mut id, effort) = (self.model.get_untracked(), self.effort.get_untracked());
+        if id.is_empty() {
+            return None;
+        }
+        if !effort.is_empty() {
+            id.push(':');
+            id.push_str(&effort);
+        }
+        Some(id)
+    }
+}
+
 /// A text box with attachments, model picker, Send and Stop.
 #[component]
 pub fn Composer(
@@ -32,7 +61,7 @@ pub fn Composer(
     /// Models to choose from.
     models: Vec<ModelOption>,
     /// The chosen one.
-    model: RwSignal<String>,
+    choice: Choice,
     /// While something is being sent.
     busy: Signal<bool>,
     /// While the agent works.
@@ -54,8 +83,13 @@ pub fn Composer(
     let waiting = Waiting::new();
     let root = NodeRef::<html::Div>::new();
     waiting.watch(root);
-    let blind: Vec<String> = models.iter().filter(|option| option.blind).map(|option| option.id.clone()).collect();
+    let ids_of = |fits: fn(&ModelOption) -> bool| -> Vec<String> {
+        models.iter().filter(|option| fits(option)).map(|option| option.id.clone()).collect()
+    };
+    let (blind, demo) = (ids_of(|option| option.blind), ids_of(|option| option.demo));
+    let model = choice.model;
     let blind = memo(move || blind.contains(&model.get()));
+    let thinks = memo(move || !demo.contains(&model.get()));
     let field = NodeRef::<html::Textarea>::new();
     let key = StoredValue::new(draft);
     // The draft is this browser's: the server has none, so it is put in after hydration.
@@ -122,6 +156,7 @@ pub fn Composer(
                     <input type="file" name="files" multiple aria-label="Attach images and files" />
                 </label>
                 <ModelPicker models model />
+                <EffortPicker effort=choice.effort thinks />
                 <span class="hint">
                     {live::text(move || if working.get() { "Sent messages wait for this turn" } else { "Shift + Enter for a new line" })}
                 </span>
@@ -187,6 +222,30 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
         <label class="model-picker" hidden=none>
             <span class="visually-hidden">"Model"</span>
             <select name="model" on:change=on(move |event: Event| model.set(event_target_value(&event)))>
+                {options}
+            </select>
+            <Icon name="chevron" />
+        </label>
+    }
+    .into_any()
+}
+
+/// How much a model shall think: what is sent, and its name.
+const EFFORTS: [(&str, &str); 4] = [("", "Default"), ("low", "Low"), ("medium", "Medium"), ("high", "High")];
+
+/// Chooses how much the model thinks.
+#[component]
+fn EffortPicker(effort: RwSignal<String>, thinks: Memo<bool>) -> impl IntoView {
+    let chosen = effort.get_untracked();
+    let options = EFFORTS
+        .into_iter()
+        .map(|(value, name)| view! { <option value=value selected=value == chosen>{name}</option> })
+        .collect_view();
+    view! {
+        <label class="model-picker effort" title="How much the model thinks" hidden=live::flag(move || !thinks.get())>
+            <span class="visually-hidden">"Thinking"</span>
+            <Icon name="thought" />
+            <select name="effort" on:change=on(move |event: Event| effort.set(event_target_value(&event)))>
                 {options}
             </select>
             <Icon name="chevron" />
