@@ -91,7 +91,7 @@ fn home(projects: Vec<ProjectSummary>, demo: bool) -> PageData {
 }
 
 fn option(id: &str, label: &str, group: &str) -> ModelOption {
-    ModelOption { id: id.into(), label: label.into(), group: group.into(), blind: false, demo: false }
+    ModelOption { id: id.into(), label: label.into(), group: group.into(), blind: false, demo: false, untried: false }
 }
 
 fn models() -> Vec<ModelOption> {
@@ -99,7 +99,7 @@ fn models() -> Vec<ModelOption> {
         option("anthropic/claude-sonnet-4.6", "Claude Sonnet 4.6", "Anthropic"),
         option("anthropic/claude-opus-4.6", "Claude Opus 4.6", "Anthropic"),
         option("openai/gpt-5.3-codex", "GPT-5.3 Codex", "OpenAI"),
-        option("qwen3-coder:30b", "qwen3-coder:30b", "On this machine"),
+        ModelOption { untried: true, ..option("qwen3-coder:30b", "qwen3-coder:30b", "On this machine") },
     ]
 }
 

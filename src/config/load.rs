@@ -77,6 +77,7 @@ impl Config {
         let config = Self {
             server: server(sources, &env, &file)?,
             model: model(&env, &file)?,
+            try_models: env.switch("SANDCASTLE_TRY_MODELS", true)?,
             agent: AgentConfig {
                 max_steps: env.number("SANDCASTLE_MAX_STEPS", file.agent.max_steps.map(u64::from), 40, 1..=1000)?
                     as u32,
@@ -388,6 +389,15 @@ struct Env<'a>(&'a BTreeMap<String, String>);
 impl Env<'_> {
     fn text(&self, name: &str) -> Option<String> {
         self.0.get(name).map(|text| text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    fn switch(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.text(name).as_deref() {
+            None => Ok(default),
+            Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(other) => Err(value(name, format!("\"{other}\" is neither on nor off"))),
+        }
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

@@ -57,6 +57,9 @@ pub struct ModelInfo {
     /// How much it shall think then, if that was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effort: Option<String>,
+    /// Whether nobody is billed for asking it, as far as can be known.
+    #[serde(default)]
+    pub free: bool,
     /// Tokens it reads at most, if its server tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u64>,
@@ -90,6 +93,23 @@ pub struct Resolved {
     pub name: ModelRef,
     /// How much it shall think, if the id ended in `:low`, `:medium` or `:high`.
     pub effort: Option<String>,
+}
+
+/// A client with a memory of its own.
+pub struct Apart {
+    /// The client.
+    pub client: OpenAiClient,
+    /// The id its server knows.
+    pub wire: String,
+    url: String,
+    dialects: Dialects,
+}
+
+impl Apart {
+    /// Whether tools are spelled in the text, which its server may have made necessary.
+    pub fn speaks_tools(&self) -> bool {
+        self.dialects.of(&self.url, &self.wire).spoken_tools
+    }
 }
 
 /// Who serves a model.
@@ -236,16 +256,38 @@ impl Catalog {
             let id = DEMO_MODEL.to_owned();
             return Ok(Resolved { client: self.client(&self.0.demo)?, wire: id, name: demo_ref(), effort: None });
         }
-        let open = self.routes().is_open(&id);
-        if open && self.0.cache.lock().await.is_none() {
-            self.list().await;
-        }
+        self.read_if_open(&id).await;
         let routes = self.routes();
         let route = routes.find(&id).ok_or_else(|| ModelError::Unknown(id.clone()))?;
         let (client, wire) = (self.client(&route.group.endpoint)?, route.wire.to_owned());
         let effort = route.effort.map(str::to_owned);
         let label = effort.iter().fold(label_of(&wire), |label, effort| format!("{label}:{effort}"));
         Ok(Resolved { client, wire, name: ModelRef { id: id.clone(), label, demo: false }, effort })
+    }
+
+    /// A client of a model that learns for itself what the server does not understand: what is tried out with it disturbs
+    /// nobody. `spoken_tools` says whether it begins with tools spelled in the text.
+    pub async fn apart(&self, id: &str, spoken_tools: bool) -> Result<Apart, ModelError> {
+        self.read_if_open(id).await;
+        let routes = self.routes();
+        let found = routes.find(id).map(|route| (route.group.endpoint.clone(), route.wire.to_owned()));
+        let (endpoint, wire) = match found {
+            _ if id == DEMO_MODEL => (self.0.demo.clone(), id.to_owned()),
+            found => found.ok_or_else(|| ModelError::Unknown(id.to_owned()))?,
+        };
+        let url = endpoint.base_url.trim_end_matches('/').to_owned();
+        let dialects = Dialects::default();
+        dialects.learn(&url, &wire, Dialect { spoken_tools, ..self.0.dialects.of(&url, &wire) });
+        let client = OpenAiClient::new(&endpoint, self.0.limits)?.with_dialects(dialects.clone());
+        Ok(Apart { client, wire, url, dialects })
+    }
+
+    /// Reads the lists if that was never done and they decide where an id leads.
+    async fn read_if_open(&self, id: &str) {
+        let open = self.routes().is_open(id);
+        if open && self.0.cache.lock().await.is_none() {
+            self.list().await;
+        }
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Arc<dyn ModelClient>, ModelError> {
@@ -289,8 +331,11 @@ impl Catalog {
         let mut models = Vec::new();
         for group in routes.0.iter().filter(|g| fresh.contains(&(g.prefix.clone(), g.source.clone()))) {
             let offered = group.models.iter().flatten();
-            let mut new: Vec<ModelInfo> =
-                offered.map(|model| info(routes.id_of(group, &model.id), model, group.source.clone())).collect();
+            let listed = |model: &OfferedModel| {
+                let info = info(routes.id_of(group, &model.id), model, group.source.clone());
+                ModelInfo { free: group.is_free(model), ..info }
+            };
+            let mut new: Vec<ModelInfo> = offered.map(listed).collect();
             new.sort_by_key(|m| m.model.label.to_lowercase());
             models.append(&mut new);
         }
@@ -365,6 +410,7 @@ fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
         source,
         default: false,
         effort: None,
+        free: false,
         context: offered.context,
         price: offered.price.map(million),
         images: offered.images,

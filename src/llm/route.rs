@@ -46,6 +46,20 @@ impl Group {
         Self { prefix: prefix.to_owned(), source, endpoint, timeout, models: None }
     }
 
+    /// Whether nobody is billed for asking this model, as far as can be known: it is on a server of this machine, or on one
+    /// that was added and is in the own network or wants no key; and no price says otherwise.
+    pub fn is_free(&self, model: &OfferedModel) -> bool {
+        let priced = model.price.map(|price| price.input > 0.0 || price.output > 0.0);
+        let unbilled = match self.source {
+            ModelSource::Local { .. } => true,
+            ModelSource::Endpoint { .. } => {
+                priced == Some(false) || self.endpoint.api_key.is_none() || is_at_home(&self.endpoint.base_url)
+            }
+            ModelSource::Provider | ModelSource::Demo => false,
+        };
+        unbilled && priced != Some(true)
+    }
+
     /// What stands behind the prefix, if the id begins with it.
     fn rest<'a>(&self, id: &'a str) -> Option<&'a str> {
         if self.prefix.is_empty() { Some(id) } else { id.strip_prefix(&*self.prefix)?.strip_prefix('/') }
@@ -188,7 +202,7 @@ fn ending(id: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether a server is on this machine or in its own network.
-pub(super) fn is_at_home(url: &str) -> bool {
+fn is_at_home(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {

@@ -90,6 +90,20 @@ pub struct ModelOption {
     /// Whether it is the recorded demo, which thinks as it was recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub demo: bool,
+    /// Whether it is to be tried when it is chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untried: bool,
+}
+
+/// What is known of a model by trying it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
+pub struct ModelTrial {
+    /// In words; empty if there is nothing to say.
+    pub words: String,
+    /// Grows with each piece of news.
+    pub step: u32,
+    /// Whether more will come.
+    pub running: bool,
 }
 
 /// A sample prompt: choosing it submits it.

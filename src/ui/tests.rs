@@ -80,6 +80,7 @@ fn models() -> Vec<ModelOption> {
         group: String::new(),
         blind: false,
         demo,
+        untried: false,
     };
     vec![option("m", false), option("recorded", true)]
 }

@@ -2,15 +2,17 @@
 //! list what they like.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use crate::fake_model::{FakeModel, says};
+use crate::fake_model::{Act, FakeModel, says};
 use crate::history::until;
-use crate::settings::send;
+use crate::settings::{able, send};
 use crate::support::{TestApp, answer};
 use reqwest::StatusCode;
 use sandcastle::config::ModelConfig;
 use sandcastle::domain::ProjectId;
 use sandcastle::llm::{Catalog, NamedEndpoint, StreamLimits};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A server whose provider lists these models.
 async fn app_over(provider: &FakeModel, default_model: Option<&str>) -> TestApp {
@@ -146,5 +148,82 @@ async fn how_much_a_model_thinks_is_sent_with_a_message_and_remembered_by_the_pa
     let asked = provider.requests().remove(0);
     assert_eq!((&asked["model"], &asked["reasoning_effort"]), (&json!("y"), &json!("high")));
     assert_eq!(picked(&format!("/p/{project}")).await, "high");
+    app.stop().await;
+}
+
+/// A server that tries models by itself, over a provider that does all that is asked.
+async fn trying(provider: &FakeModel) -> TestApp {
+    let config = config(provider, Some("test-model"));
+    TestApp::start_with(move |settings| (settings.model, settings.try_models) = (config, true)).await
+}
+
+/// What the page is told about a model.
+async fn told(app: &TestApp, model: &str, seen: u64) -> Value {
+    answer(app.post("/api/fn/try_model", &json!({"model": model, "seen": seen}))).await.1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_nobody_is_billed_for_is_tried_when_chosen_and_tells_its_results_as_they_come() {
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let held = move |request: &Value| {
+        if request["tools"][0]["function"]["name"] != "note" {
+            return Some(says("meanwhile"));
+        }
+        let mut acts = Vec::new();
+        if request["messages"].to_string().contains("twice") {
+            acts.push(Act::Wait(Arc::clone(&gate)));
+        }
+        acts.extend(able(request, true));
+        Some(acts)
+    };
+    let provider = FakeModel::respond(|request| Some(able(request, true))).await;
+    let own = FakeModel::respond_as(json!([{"id": "a"}, {"id": "b"}, {"id": "c"}, {"id": "d"}]), held).await;
+    let app = trying(&provider).await;
+    let saved = send(&app, "/settings/models", &endpoint("Box", &own.endpoint.base_url)).await;
+    assert_eq!(saved.headers()["location"], "/settings/models?follow=true");
+    let news = told(&app, "box/a", 0).await;
+    assert!(news["words"].as_str().unwrap().contains("Trying box/a… calls a tool ✓"), "{news}");
+    let html = app.get("/settings/models?follow=true").send().await.unwrap();
+    assert_eq!(html.headers()["refresh"], "2");
+    assert!(html.text().await.unwrap().contains("calls a tool ✓"));
+    // A message is answered meanwhile.
+    assert_eq!(ask(&app, "box/d").await, "meanwhile");
+    for _ in 0..3 {
+        go.notify_one();
+    }
+    let mut seen = 0;
+    let last = loop {
+        let news = told(&app, "box/a", seen).await;
+        if news["running"] == false {
+            break news;
+        }
+        seen = news["step"].as_u64().unwrap();
+    };
+    assert_eq!(last["words"], "box/a: apps and edits");
+    // Another of its models only when it is chosen.
+    assert!(app.services().store.secrets().model_notes().await.unwrap().get("box/d").is_none());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_may_cost_money_is_tried_only_when_a_person_asks() {
+    let provider = FakeModel::respond(|_| Some(says("I cannot do that"))).await;
+    let priced = json!([{"id": "p", "pricing": {"prompt": "0.000001", "completion": "0.000002"}}]);
+    let own = FakeModel::respond_as(priced, |_| Some(says("no"))).await;
+    let app = trying(&provider).await;
+    send(&app, "/settings/models", &endpoint("Box", &own.endpoint.base_url)).await;
+    for id in ["test-model", "box/p", "nowhere/x"] {
+        assert_eq!(told(&app, id, 0).await["words"], "", "{id}");
+    }
+    assert!(provider.requests().is_empty() && own.requests().is_empty());
+    let html = app.get("/settings/models").send().await.unwrap().text().await.unwrap();
+    assert!(html.contains("Any other may cost money"), "{html}");
+    send(&app, "/settings/models", &[("set", "probe"), ("name", "test-model")]).await;
+    let mut trial = app.services().trials.begin("test-model");
+    // It may have ended before it was asked for, and is then asked once more.
+    trial.wait_for(|trial| trial.end.is_some()).await.unwrap();
+    let words = told(&app, "test-model", 0).await["words"].as_str().unwrap().to_owned();
+    assert!(words.contains("chat only") && words.contains("Choose another"), "{words}");
     app.stop().await;
 }

@@ -3,12 +3,14 @@
 
 use super::attachments::{Waiting, WaitingFiles};
 use crate::domain::Attached;
+use crate::server_fns::try_model;
 use crate::ui::browser;
 use crate::ui::kit::{Icon, Notice, effect, live, memo, on};
 use crate::ui::page::ModelOption;
 use leptos::ev::{Event, KeyboardEvent, MouseEvent};
 use leptos::html;
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -87,8 +89,10 @@ pub fn Composer(
         models.iter().filter(|option| fits(option)).map(|option| option.id.clone()).collect()
     };
     let (blind, demo) = (ids_of(|option| option.blind), ids_of(|option| option.demo));
+    let untried = ids_of(|option| option.untried);
     let model = choice.model;
     let blind = memo(move || blind.contains(&model.get()));
+    let trial = follow_trials(model, untried);
     let thinks = memo(move || !demo.contains(&model.get()));
     let field = NodeRef::<html::Textarea>::new();
     let key = StoredValue::new(draft);
@@ -150,6 +154,7 @@ pub fn Composer(
             ></textarea>
             <WaitingFiles waiting blind />
             <Notice error=waiting.failure />
+            <p class="composer-note" role="status">{live::text(move || trial.get())}</p>
             <div class="composer-bar">
                 <label class="icon-button attach" title="Attach images and files">
                     <Icon name="attach" />
@@ -190,6 +195,33 @@ pub fn Composer(
         </div>
     }
     .into_any()
+}
+
+/// What is found out about the chosen model while it is tried: in words, as it comes.
+fn follow_trials(model: RwSignal<String>, untried: Vec<String>) -> RwSignal<String> {
+    let words = RwSignal::new(String::new());
+    effect(move || {
+        let id = model.get();
+        words.set(String::new());
+        if !untried.contains(&id) {
+            return;
+        }
+        spawn_local(async move {
+            let mut seen = 0;
+            // Without an answer there is nothing to say: the trial is a courtesy.
+            while let Ok(trial) = try_model(id.clone(), seen).await {
+                if model.get_untracked() != id {
+                    return;
+                }
+                words.set(trial.words);
+                seen = trial.step;
+                if !trial.running {
+                    return;
+                }
+            }
+        });
+    });
+    words
 }
 
 /// Chooses the model for what is sent next.
