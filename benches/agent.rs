@@ -198,6 +198,7 @@ fn conversation(turn: usize) -> Outcome<Vec<EventBody>> {
             message: MessageId::parse(format!("msg_u{turn}"))?,
             text: format!("wish {turn}"),
             attachments: Vec::new(),
+            model: None,
         },
         EventBody::TurnStarted {
             turn: run.clone(),

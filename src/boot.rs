@@ -16,7 +16,7 @@ use crate::sandbox::local::LocalProvider;
 use crate::sandbox::preview::PreviewProxy;
 use crate::sandbox::provider::Provider;
 use crate::sandbox::{PreviewAddress, SandboxError, Service};
-use crate::services::Services;
+use crate::services::{Services, Trials};
 use crate::store::{Store, StoreError};
 use crate::tools::RunCommandLimits;
 use crate::workflow::{Clock, EngineError, SystemClock, Workflow, WorkflowError, WorkflowOptions, tasks};
@@ -165,6 +165,7 @@ impl App {
         let abort = server.abort_handle();
         let orderly = async {
             services.workflow.shutdown(RUNS_GRACE).await;
+            services.trials.shutdown().await;
             if let Some(exporter) = exporter {
                 exporter.shutdown().await;
             }
@@ -227,7 +228,8 @@ fn services(
     let deps = AgentDeps::new(store.clone(), catalog.clone(), config.agent, limits, tools);
     workflow.register(turn_task(deps.clone()));
     let agent = Agent::new(deps.clone(), workflow.clone());
-    (Services { store, workflow, sandbox, fleet, agent, catalog, provider, config }, deps)
+    let trials = Trials::new(catalog.clone(), store.secrets().clone(), config.try_models);
+    (Services { store, workflow, sandbox, fleet, agent, catalog, trials, provider, config }, deps)
 }
 
 /// Who makes which sandboxes.

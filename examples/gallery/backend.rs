@@ -7,7 +7,7 @@ use sandcastle::domain::{
 };
 use sandcastle::render::{highlight, language_of};
 use sandcastle::server_fns::Backend;
-use sandcastle::ui::{FileBody, FileView};
+use sandcastle::ui::{FileBody, FileView, ModelTrial};
 
 /// Answers from fixtures; what changes something is refused with words.
 pub struct Fixture;
@@ -34,6 +34,9 @@ impl Backend for Fixture {
         _model: Option<String>,
     ) -> Result<MessageId, ApiError> {
         refused()
+    }
+    async fn try_model(&self, model: String, _seen: u32) -> Result<ModelTrial, ApiError> {
+        Ok(ModelTrial { words: format!("Trying {model}: calls a tool ✓, two at once ✗"), ..ModelTrial::default() })
     }
     async fn stop_turn(&self, _project: ProjectId) -> Result<(), ApiError> {
         refused()

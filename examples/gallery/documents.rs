@@ -3,7 +3,7 @@
 use crate::script::{START, id, model};
 use sandcastle::documents::{
     ChangesPage, Check, Document, EditPage, EndpointRow, FaultRow, FaultsPage, KeyRow, KeysPage, ModelRow, ModelsPage,
-    NewKey, ProjectSettings, SettingsPage,
+    NewKey, ProjectSettings, SettingsPage, TrialRow,
 };
 use sandcastle::domain::{
     ApiError, Checkpoint, Fault, FaultKind, FaultState, FaultView, ModelRef, NetworkPolicy, Usage,
@@ -100,10 +100,12 @@ fn keys(made: bool) -> Document {
 }
 
 fn models() -> Document {
-    let info = |id: &str, source: ModelSource, price| ModelInfo {
+    let info = |id: &str, source: ModelSource, price: Option<(f64, f64)>| ModelInfo {
         model: ModelRef { id: id.into(), label: id.into(), demo: false },
         source,
         default: false,
+        effort: None,
+        free: price.is_none(),
         context: Some(200_000),
         price,
         images: Some(price.is_some()),
@@ -120,6 +122,12 @@ fn models() -> Document {
             key_set: true,
         }],
         problem: Some("my-gateway could not be asked for its models: connection refused.".into()),
+        trials: vec![TrialRow {
+            id: "ollama/qwen3-coder:30b".into(),
+            words: "calls a tool ✓, two at once ✗".into(),
+            running: true,
+        }],
+        following: false,
         search: String::new(),
         models: vec![
             ModelRow { info: sonnet, favourite: true, badge: Some("apps and edits") },
@@ -140,6 +148,7 @@ fn project() -> Document {
     Document::Project(ProjectSettings {
         project: id("prj_live"),
         spent,
+        unpriced: None,
         budget: Some(2_500_000),
         auto_fix: true,
         secrets: vec!["API_TOKEN".into(), "DATABASE_URL".into()],

@@ -55,6 +55,7 @@ pub fn page(name: &str, app: &str) -> Option<PageData> {
                     message: id("msg_8"),
                     text: "And make it dark, please.".into(),
                     attachments: Vec::new(),
+                    model: None,
                 },
             );
             project(state, files())
@@ -85,26 +86,20 @@ fn home(projects: Vec<ProjectSummary>, demo: bool) -> PageData {
         sample("Sales dashboard", "Python"),
         sample("Hello server", "Go"),
     ];
-    let models = if demo {
-        vec![ModelOption { id: "demo".into(), label: "Recorded demo".into(), group: String::new(), blind: false }]
-    } else {
-        models()
-    };
-    PageData::Home { projects, models, samples, demo }
+    let models = if demo { vec![ModelOption { demo: true, ..option("demo", "Recorded demo", "") }] } else { models() };
+    PageData::Home { projects, models, effort: String::new(), samples, demo }
+}
+
+fn option(id: &str, label: &str, group: &str) -> ModelOption {
+    ModelOption { id: id.into(), label: label.into(), group: group.into(), blind: false, demo: false, untried: false }
 }
 
 fn models() -> Vec<ModelOption> {
-    let option = |id: &str, label: &str, group: &str| ModelOption {
-        id: id.into(),
-        label: label.into(),
-        group: group.into(),
-        blind: false,
-    };
     vec![
         option("anthropic/claude-sonnet-4.6", "Claude Sonnet 4.6", "Anthropic"),
         option("anthropic/claude-opus-4.6", "Claude Opus 4.6", "Anthropic"),
         option("openai/gpt-5.3-codex", "GPT-5.3 Codex", "OpenAI"),
-        option("qwen3-coder:30b", "qwen3-coder:30b", "On this machine"),
+        ModelOption { untried: true, ..option("qwen3-coder:30b", "qwen3-coder:30b", "On this machine") },
     ]
 }
 
@@ -161,7 +156,16 @@ fn project(state: ProjectState, files: Vec<FileNode>) -> PageData {
     });
     let layout = Layout::default();
     let model = model().id;
-    PageData::Project(Box::new(ProjectPage { state, files, outputs, models: models(), model, layout, open_file }))
+    PageData::Project(Box::new(ProjectPage {
+        state,
+        files,
+        outputs,
+        models: models(),
+        model,
+        effort: "high".into(),
+        layout,
+        open_file,
+    }))
 }
 
 fn push(state: &mut ProjectState, body: EventBody) {
@@ -203,6 +207,7 @@ fn huge(app: &str) -> PageData {
                     "Change number {n}: a somewhat longer request that wraps over more than one line of the bubble."
                 ),
                 attachments: Vec::new(),
+                model: None,
             },
         );
         let (message, turn) = (id(&format!("msg_{n}a")), id(&format!("run_{n}a")));

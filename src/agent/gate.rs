@@ -13,10 +13,9 @@ use crate::sandbox::provider::HostTool;
 use crate::store::{Store, StoreError, new_message_id};
 use crate::tools::{RunCommandLimits, Toolbox};
 use crate::workflow::{RunRequest, Task, Workflow};
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, broadcast};
 
@@ -44,8 +43,6 @@ pub struct AgentDeps {
 /// Locks by project; several projects may share one.
 pub(super) struct Gate {
     stripes: [Mutex<()>; 16],
-    /// The model a person chose for messages that wait.
-    next: StdMutex<HashMap<ProjectId, String>>,
     /// Projects in which the execution of a turn has ended, in whichever way.
     ends: broadcast::Sender<ProjectId>,
 }
@@ -85,17 +82,6 @@ impl Gate {
     pub fn ends(&self) -> broadcast::Receiver<ProjectId> {
         self.ends.subscribe()
     }
-
-    pub fn choose_next(&self, project: &ProjectId, model: Option<&str>) {
-        if let Some(model) = model {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            next.insert(project.clone(), model.to_owned());
-        }
-    }
-
-    fn take_next(&self, project: &ProjectId) -> Option<String> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).remove(project)
-    }
 }
 
 impl AgentDeps {
@@ -107,8 +93,7 @@ impl AgentDeps {
         limits: RunCommandLimits,
         tools: InstalledTools,
     ) -> Self {
-        let gate =
-            Gate { stripes: Default::default(), next: StdMutex::default(), ends: broadcast::Sender::new(ENDS_KEPT) };
+        let gate = Gate { stripes: Default::default(), ends: broadcast::Sender::new(ENDS_KEPT) };
         Self { store, catalog, config, toolbox: Arc::new(Toolbox::new(limits)), tools, gate: Arc::new(gate) }
     }
 
@@ -136,10 +121,21 @@ impl AgentDeps {
         model: Option<&str>,
         answering: ModelRef,
     ) -> Result<(), ApiError> {
+        let input = TurnInput { model: model.map(str::to_owned), answering, money: None };
+        self.start(guard, workflow, project, input).await
+    }
+
+    /// The same for a turn that is bounded in other ways too.
+    pub(super) async fn start(
+        &self,
+        guard: &Guard<'_>,
+        workflow: &Workflow,
+        project: &ProjectId,
+        input: TurnInput,
+    ) -> Result<(), ApiError> {
         let state = self.store.events().state(project).await?;
         let prompt = state.unanswered().last().or(state.messages.last()).map(|m| m.text()).unwrap_or_default();
         let title: String = prompt.lines().next().unwrap_or_default().chars().take(TITLE).collect();
-        let input = TurnInput { model: model.map(str::to_owned), answering: answering.clone() };
         let payload =
             serde_json::to_value(&input).map_err(|e| ApiError::internal(format!("the turn cannot be encoded: {e}")))?;
         let turn = workflow
@@ -151,7 +147,7 @@ impl AgentDeps {
                 ..RunRequest::default()
             })
             .await?;
-        self.announce(guard, project, &turn, answering).await?;
+        self.announce(guard, project, &turn, input.answering).await?;
         Ok(())
     }
 
@@ -226,12 +222,11 @@ impl AgentDeps {
     ) -> Result<(), ApiError> {
         let guard = self.gate.lock(project).await;
         self.finish_locked(&guard, project, turn, outcome, usage).await?;
-        let chosen = self.gate.take_next(project);
-        let waiting = self.store.events().state(project).await?.unanswered().next().is_some();
-        if !waiting {
+        let state = self.store.events().state(project).await?;
+        if state.unanswered().next().is_none() {
             return Ok(());
         }
-        let model = chosen.or_else(|| input.model.clone());
+        let model = state.model_asked_for().map(str::to_owned).or_else(|| input.model.clone());
         let answering = self.name_model(model.as_deref()).await.unwrap_or_else(|_| input.answering.clone());
         self.start_turn(&guard, workflow, project, model.as_deref(), answering).await
     }

@@ -91,12 +91,15 @@ impl Agent {
         let attachments = self.deps.attach(&state, files).await?;
         let ids: Vec<_> = attachments.iter().map(|file| file.id.clone()).collect();
         self.deps.store.attachments().claim(project, &ids).await?;
-        let body = EventBody::UserMessage { message: message.clone(), text: text.to_owned(), attachments };
+        let body = EventBody::UserMessage {
+            message: message.clone(),
+            text: text.to_owned(),
+            attachments,
+            model: model.map(str::to_owned),
+        };
         self.deps.store.events().append(project, vec![body]).await?;
-        let state = self.deps.store.events().state(project).await?;
-        if state.turn.is_some() {
-            self.deps.gate.choose_next(project, model);
-        } else {
+        // A running turn finds it when it ends.
+        if self.deps.store.events().state(project).await?.turn.is_none() {
             self.deps.start_turn(guard, &self.workflow, project, model, answering).await?;
         }
         Ok(message)
@@ -138,7 +141,8 @@ impl Agent {
         if last.role == Role::Assistant && last.outcome == Some(TurnOutcome::Completed) {
             return Err(nothing());
         }
-        let model = state.messages.iter().rev().find_map(|m| m.model.as_ref()).map(|m| m.id.clone());
+        let last = state.messages.iter().rev().find_map(|m| m.model.as_ref()).map(|m| m.id.clone());
+        let model = state.model_asked_for().map(str::to_owned).or(last);
         // A model that is gone since then must not stand in the way of the one that is there now.
         let model = match self.deps.name_model(model.as_deref()).await {
             Ok(_) => model,

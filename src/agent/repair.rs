@@ -5,6 +5,7 @@
 //! of its own; a failure here is logged and touches neither turns nor pages.
 
 use super::gate::AgentDeps;
+use super::turn::TurnInput;
 use crate::domain::{
     ApiError, EventBody, Fault, FaultState, FaultView, ModelRef, ProjectId, ProjectState, Role, TurnOutcome,
 };
@@ -206,10 +207,13 @@ impl Repairer {
                 let message = new_message_id();
                 let ids = faults.iter().map(|f| f.fault.id.clone()).collect();
                 let text = words(&faults, self.policy.tries);
+                // The turn counts for each of them, so it may cost what is left for the dearest.
+                let money = faults.iter().map(|f| self.policy.cost.saturating_sub(f.cost)).min();
                 events.append(project, vec![EventBody::FixStarted { message, text, faults: ids }]).await?;
                 let id = model.id.clone();
                 let answering = self.deps.name_model(Some(&id)).await.unwrap_or(model);
-                self.deps.start_turn(&guard, &self.workflow, project, Some(&id), answering).await?;
+                let input = TurnInput { model: Some(id), answering, money };
+                self.deps.start(&guard, &self.workflow, project, input).await?;
                 Ok(true)
             }
         }

@@ -7,6 +7,7 @@ use super::conversation::{Recorded, answer_step, assistant_message, messages, si
 use super::draft::DraftWriter;
 use super::gate::AgentDeps;
 use super::prompt;
+use super::turn::TurnInput;
 use crate::domain::{ApiError, CallId, ErrorCode, EventBody, LogLevel, MessageId, Part, ProjectId, Usage};
 use crate::llm::{Answer, AnswerCall, Finish, ModelError, ModelEvent, ModelRequest, OfferedModel, Resolved};
 use crate::store::TranscriptEntry;
@@ -39,6 +40,10 @@ pub(super) struct Asking<'a> {
     system: String,
     /// Bytes of conversation that are sent at most.
     budget: usize,
+    /// What the turn may cost, in millionths of a US dollar.
+    money: Option<u64>,
+    /// Whether it was told that the project's budget cannot act.
+    told_unpriced: bool,
     /// Parts of the message that are recorded.
     parts: u32,
 }
@@ -88,17 +93,18 @@ impl<'a> Asking<'a> {
         ctx: &'a TaskContext,
         project: &'a ProjectId,
         message: MessageId,
-        model: Option<&str>,
+        input: &TurnInput,
         parts: u32,
     ) -> Result<Self, ApiError> {
-        let model = deps.catalog.resolve(model).await?;
+        let model = deps.catalog.resolve(input.model.as_deref()).await?;
         let facts = tokio::time::timeout(FACTS, deps.catalog.facts(&model.name.id)).await.unwrap_or_default();
         // A quarter of the window is the answer's.
         let window = facts.context.map(|tokens| tokens.saturating_mul(BYTES_PER_TOKEN) * 3 / 4);
         let window = window.and_then(|bytes| usize::try_from(bytes).ok());
         let budget = window.map_or(BUDGET, |bytes| bytes.clamp(BUDGET_MIN, 8 * BUDGET));
         let system = prompt::system(&(deps.tools)());
-        Ok(Self { deps, ctx, project, message, model, facts, system, budget, parts })
+        let (money, told_unpriced) = (input.money, false);
+        Ok(Self { deps, ctx, project, message, model, facts, system, budget, money, told_unpriced, parts })
     }
 
     /// One answer of the model, recorded. `may_go_on` says whether one that is cut may be continued.
@@ -159,15 +165,32 @@ impl<'a> Asking<'a> {
         Ok(entries)
     }
 
-    /// Refuses to spend more than the project may.
-    async fn check_budget(&self, turn: Option<&Usage>) -> Result<(), ApiError> {
+    /// Refuses to spend more than the turn or the project may.
+    async fn check_budget(&mut self, turn: Option<&Usage>) -> Result<(), ApiError> {
         let state = self.deps.store.events().state(self.project).await?;
+        let dollars = |micro: u64| micro as f64 / 1e6;
+        let used = turn.and_then(|usage| usage.cost).unwrap_or(0);
+        if let Some(limit) = self.money.filter(|limit| used >= *limit) {
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                format!(
+                    "This try has used the ${:.2} that were left for fixing the error by itself (${:.2} spent), so the \
+                     agent stopped. Retry to let it go on.",
+                    dollars(limit),
+                    dollars(used)
+                ),
+            ));
+        }
         let Some(limit) = state.budget else { return Ok(()) };
-        let spent = state.spent.cost.unwrap_or(0) + turn.and_then(|usage| usage.cost).unwrap_or(0);
+        if turn.is_some_and(|usage| usage.cost.is_none()) && !std::mem::replace(&mut self.told_unpriced, true) {
+            let note =
+                format!("No price is known for {}, so the project's budget cannot stop it.", self.model.name.label);
+            self.ctx.log(LogLevel::Warn, note).await;
+        }
+        let spent = state.spent.cost.unwrap_or(0) + used;
         if spent < limit {
             return Ok(());
         }
-        let dollars = |micro: u64| micro as f64 / 1e6;
         Err(ApiError::new(
             ErrorCode::Conflict,
             format!(

@@ -37,6 +37,9 @@ pub struct TurnInput {
     pub model: Option<String>,
     /// How it is announced.
     pub answering: ModelRef,
+    /// What it may cost, in millionths of a US dollar, if it was not asked for by a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<u64>,
 }
 
 /// What a turn returns.
@@ -168,7 +171,7 @@ async fn turn(
         }
         transcript.append(project, &ctx.run, 0, &told).await?;
     }
-    let mut asking = Asking::begin(deps, ctx, project, message.clone(), input.model.as_deref(), done.parts).await?;
+    let mut asking = Asking::begin(deps, ctx, project, message.clone(), input, done.parts).await?;
     asking.rewind().await?;
     if done.steps > 0 && !done.goes_on {
         return Ok(TurnOutcome::Completed);

@@ -6,14 +6,17 @@ use crate::domain::{
 };
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
-use crate::services::Services;
-use crate::ui::{FileBody, FileView};
+use crate::services::{Known, Services};
+use crate::ui::{FileBody, FileView, ModelTrial};
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// Output in one answer, in bytes.
 const OUTPUT_MAX: u64 = 256 * 1024;
 /// Characters of a project's name.
 const NAME_MAX: usize = 120;
+/// News of a trial are waited for so long; then the page asks again.
+const TRIAL_NEWS: Duration = Duration::from_secs(20);
 
 #[async_trait]
 impl Backend for Services {
@@ -125,7 +128,41 @@ impl Backend for Services {
         Ok(())
     }
 
+    async fn try_model(&self, model: String, seen: u32) -> Result<ModelTrial, ApiError> {
+        let mut known = self.trials.of(&model).await?;
+        if let Known::UnderWay(news) = &mut known {
+            // Without news in time the page is told the same again.
+            let fresh = news.wait_for(|trial| trial.step > seen || trial.end.is_some());
+            let _same = tokio::time::timeout(TRIAL_NEWS, fresh).await;
+        }
+        Ok(trial_of(&model, &known))
+    }
+
     async fn runs_part(&self, path: String) -> Result<String, ApiError> {
         Ok(super::dashboard::part(self, &path).await?.html)
+    }
+}
+
+/// What a person who chose a model reads about it.
+fn trial_of(model: &str, known: &Known) -> ModelTrial {
+    let still = |words: String| ModelTrial { words, ..ModelTrial::default() };
+    match known {
+        Known::Nothing => ModelTrial::default(),
+        Known::Failed(why) => still(format!("{model} could not be tried: {why}")),
+        Known::Tried(found) if !found.calls => {
+            still(format!("{model}: {}. Choose another to build something.", found.badge()))
+        }
+        Known::Tried(found) => still(format!("{model}: {}", found.badge())),
+        Known::UnderWay(news) => {
+            let trial = news.borrow();
+            match &trial.end {
+                Some(Ok(())) => trial_of(model, &Known::Tried(trial.found.clone())),
+                Some(Err(why)) => trial_of(model, &Known::Failed(why.clone())),
+                None => {
+                    let words = format!("Trying {model}… {}", trial.found.so_far(trial.asked));
+                    ModelTrial { words: words.trim_end().to_owned(), step: trial.step, running: true }
+                }
+            }
+        }
     }
 }

@@ -84,12 +84,7 @@ impl AppState {
             preview,
             gateway,
             guard: Arc::new(guard::Guard::new(server)),
-            models: models::Models::new(
-                services.catalog.clone(),
-                services.store.secrets().clone(),
-                tasks.clone(),
-                shutdown.clone(),
-            ),
+            models: models::Models::new(&services, tasks.clone(), shutdown.clone()),
             metrics: metrics::Metrics::default(),
             site: Site::load(server),
             services,

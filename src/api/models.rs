@@ -2,7 +2,8 @@
 
 use super::AppState;
 use super::error::Json;
-use crate::llm::{Aptitude, Catalog, DEMO_MODEL, ModelInfo, ModelSource, SamplePrompt, samples};
+use crate::llm::{Catalog, DEMO_MODEL, ModelInfo, ModelSource, SamplePrompt, samples};
+use crate::services::{Services, Trials, aptitude};
 use crate::store::{ModelNote, Secrets};
 use crate::ui::{ModelOption, Sample};
 use axum::extract::State;
@@ -27,6 +28,7 @@ pub struct Models(Arc<Inner>);
 struct Inner {
     catalog: Catalog,
     secrets: Secrets,
+    trials: Trials,
     last: watch::Sender<Option<List>>,
     reading: AtomicBool,
     tasks: TaskTracker,
@@ -42,11 +44,14 @@ struct List {
 }
 
 impl Models {
-    /// Over this catalog, of which a first reading begins at once. Readings are owned by `tasks` and end on `shutdown`.
-    pub fn new(catalog: Catalog, secrets: Secrets, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+    /// Over the catalog of these services, of which a first reading begins at once. Readings are owned by `tasks` and end
+    /// on `shutdown`.
+    pub fn new(services: &Services, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        let (catalog, secrets) = (services.catalog.clone(), services.store.secrets().clone());
+        let trials = services.trials.clone();
         let (last, reading) = (watch::Sender::new(None), AtomicBool::new(false));
         let samples = samples().into_iter().map(sample).collect();
-        let this = Self(Arc::new(Inner { catalog, secrets, last, reading, tasks, shutdown, samples }));
+        let this = Self(Arc::new(Inner { catalog, secrets, trials, last, reading, tasks, shutdown, samples }));
         this.read();
         this
     }
@@ -55,7 +60,11 @@ impl Models {
     pub async fn options(&self) -> Vec<ModelOption> {
         let models = self.known().await;
         let notes = self.0.last.borrow().as_ref().map(|list| Arc::clone(&list.notes)).unwrap_or_default();
-        let mut options: Vec<ModelOption> = models.iter().map(|info| option(info, notes.get(&info.model.id))).collect();
+        let option = |info: &ModelInfo| {
+            let note = notes.get(&info.model.id);
+            ModelOption { untried: self.0.trials.is_due(info, note), ..option(info, note) }
+        };
+        let mut options: Vec<ModelOption> = models.iter().map(option).collect();
         // Stable: the default stays first among its equals.
         options.sort_by_key(|option| option.group != FAVOURITES);
         options
@@ -66,11 +75,12 @@ impl Models {
         self.known().await.iter().all(|model| model.model.id == DEMO_MODEL)
     }
 
-    /// The model that answers when a message names none; empty if not known.
-    pub async fn default_model(&self) -> String {
+    /// The model that answers when a message names none, and how much it shall think; empty if not known.
+    pub async fn default_model(&self) -> (String, String) {
         let known = self.known().await;
         let default = known.iter().find(|model| model.default).or(known.first());
-        default.map(|model| model.model.id.clone()).unwrap_or_default()
+        let both = default.map(|model| (model.model.id.clone(), model.effort.clone().unwrap_or_default()));
+        both.unwrap_or_default()
     }
 
     /// All that is known of each model; empty while the provider has not answered yet.
@@ -139,10 +149,10 @@ fn option(info: &ModelInfo, note: Option<&ModelNote>) -> ModelOption {
         ModelSource::Local { name } | ModelSource::Endpoint { name } => name.clone(),
         ModelSource::Demo => String::new(),
     };
-    let aptitude = note.and_then(|note| serde_json::from_str::<Aptitude>(note.aptitude.as_deref()?).ok());
-    let cannot = if aptitude.is_some_and(|a| !a.calls) { " (chat only)" } else { "" };
+    let cannot = if note.and_then(aptitude).is_some_and(|a| !a.calls) { " (chat only)" } else { "" };
     let label = format!("{}{cannot}", info.model.label);
-    ModelOption { id: info.model.id.clone(), label, group, blind: info.images == Some(false) }
+    let (blind, demo) = (info.images == Some(false), info.model.demo);
+    ModelOption { id: info.model.id.clone(), label, group, blind, demo, untried: false }
 }
 
 /// Answer of `GET /api/models`.

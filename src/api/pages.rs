@@ -32,8 +32,11 @@ pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let page = async {
         let projects = app.services.store.events().projects().await?;
         let (models, samples) = (app.models.options().await, app.models.samples());
+        // A favourite may stand before the default, which alone was given an effort.
+        let (default, effort) = app.models.default_model().await;
+        let effort = models.first().filter(|first| first.id == default).map(|_| effort).unwrap_or_default();
         let demo = !app.services.config.model.configured && app.models.only_demo().await;
-        Ok(PageData::Home { projects, models, samples, demo })
+        Ok(PageData::Home { projects, models, effort, samples, demo })
     };
     answer(&app, &headers, page.await)
 }
@@ -72,7 +75,7 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
     let page = SettingsPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model_endpoint: config.model.configured.then(|| endpoint_host(&config.model.base_url)),
-        default_model: app.models.default_model().await,
+        default_model: with_effort(app.models.default_model().await),
         demo: !config.model.configured,
         key_set: config.model.api_key.is_some(),
         checks: checks.collect(),
@@ -85,7 +88,8 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
 pub async fn new_project(State(app): State<AppState>, headers: HeaderMap, form: Result<Filled, Failure>) -> Response {
     let created = async {
         let form = form?;
-        let (prompt, model) = (form.text("prompt").to_owned(), form.text("model").to_owned());
+        let prompt = form.text("prompt").to_owned();
+        let model = with_effort((form.text("model").to_owned(), form.text("effort").to_owned()));
         let model = Some(model.as_str()).filter(|model| !model.is_empty());
         let mut files = Vec::with_capacity(form.files.len());
         for (_, name, content) in form.files {
@@ -235,8 +239,8 @@ async fn workbench(
     };
     let mut layout = Layout::from_cookie(cookie(headers, Layout::COOKIE).unwrap_or_default());
     layout.pane = query.pane.unwrap_or(layout.pane);
-    let model = match state.messages.iter().rev().find_map(|message| message.model.as_ref()) {
-        Some(model) => model.id.clone(),
+    let (model, effort) = match state.messages.iter().rev().find_map(|message| message.model.as_ref()) {
+        Some(model) => services.catalog.split(&model.id),
         None => app.models.default_model().await,
     };
     Ok(PageData::Project(Box::new(ProjectPage {
@@ -244,6 +248,7 @@ async fn workbench(
         files: files.unwrap_or_default(),
         models: app.models.options().await,
         model,
+        effort,
         layout,
         open_file,
         state: ProjectState::clone(&state),
@@ -279,6 +284,11 @@ pub(super) fn form_failure(rejection: FormRejection) -> Failure {
     } else {
         ApiError::invalid(rejection.body_text()).into()
     }
+}
+
+/// A model's id that says how much it shall think.
+fn with_effort((model, effort): (String, String)) -> String {
+    if model.is_empty() || effort.is_empty() { model } else { format!("{model}:{effort}") }
 }
 
 fn endpoint_host(url: &str) -> String {

@@ -77,6 +77,7 @@ impl Config {
         let config = Self {
             server: server(sources, &env, &file)?,
             model: model(&env, &file)?,
+            try_models: env.switch("SANDCASTLE_TRY_MODELS", true)?,
             agent: AgentConfig {
                 max_steps: env.number("SANDCASTLE_MAX_STEPS", file.agent.max_steps.map(u64::from), 40, 1..=1000)?
                     as u32,
@@ -161,6 +162,10 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
         None => env.parsed("SANDCASTLE_ADDR")?.or(table.addr).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 3000))),
     };
     let data_dir = overrides.data_dir.clone().or_else(|| env.path("SANDCASTLE_DATA_DIR")).or(table.data_dir);
+    let data_dir = data_dir.map_or_else(|| default_data_dir(env), Ok)?;
+    // Sandboxes are built by a process that stands elsewhere.
+    let data_dir = std::path::absolute(&data_dir)
+        .map_err(|error| value("SANDCASTLE_DATA_DIR", format!("{}: {error}", data_dir.display())))?;
     let hosts = env.text("SANDCASTLE_ALLOWED_HOSTS").map(|list| list.split(',').map(str::to_owned).collect());
     let preview_domain =
         env.text("SANDCASTLE_PREVIEW_DOMAIN").or(table.preview_domain).unwrap_or_else(|| "localhost".to_owned());
@@ -169,7 +174,7 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
     }
     Ok(ServerConfig {
         addr,
-        data_dir: data_dir.map_or_else(|| default_data_dir(env), Ok)?,
+        data_dir,
         access_token: env.text("SANDCASTLE_ACCESS_TOKEN").or(table.access_token).map(Secret::new),
         allowed_hosts: hosts
             .or(table.allowed_hosts)
@@ -384,6 +389,15 @@ struct Env<'a>(&'a BTreeMap<String, String>);
 impl Env<'_> {
     fn text(&self, name: &str) -> Option<String> {
         self.0.get(name).map(|text| text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    fn switch(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.text(name).as_deref() {
+            None => Ok(default),
+            Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(other) => Err(value(name, format!("\"{other}\" is neither on nor off"))),
+        }
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

@@ -20,6 +20,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Models.
     pub model: ModelConfig,
+    /// Whether models that nobody is billed for are tried by themselves when they are chosen. Default true.
+    pub try_models: bool,
     /// The agent.
     pub agent: AgentConfig,
     /// Sandboxes.
@@ -62,6 +64,7 @@ impl Config {
                 default_model: None,
                 configured: false,
             },
+            try_models: true,
             agent: AgentConfig { max_steps: 40 },
             sandbox: SandboxConfig::default(),
             e2b: None,

@@ -20,7 +20,7 @@ pub use changes::ChangesPage;
 pub use edit::EditPage;
 pub use faults::{FaultRow, FaultsPage};
 pub use keys::{KeyRow, KeysPage, NewKey};
-pub use models::{EndpointRow, ModelRow, ModelsPage};
+pub use models::{EndpointRow, ModelRow, ModelsPage, TrialRow};
 pub use project::ProjectSettings;
 pub use settings::{Check, SettingsPage};
 

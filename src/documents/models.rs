@@ -22,6 +22,10 @@ pub struct ModelsPage {
     pub endpoints: Vec<EndpointRow>,
     /// Why models are missing from the list.
     pub problem: Option<String>,
+    /// Models that are being tried, and those that could not be.
+    pub trials: Vec<TrialRow>,
+    /// Whether the page is loaded again by itself while they are: then it has no form in which something could be lost.
+    pub following: bool,
     /// Words that are searched for.
     pub search: String,
     /// The models found, as far as they are shown.
@@ -42,6 +46,16 @@ pub struct EndpointRow {
     pub key_set: bool,
 }
 
+/// A trial of a model.
+pub struct TrialRow {
+    /// The model's id.
+    pub id: String,
+    /// What it showed so far, or why it could not be tried.
+    pub words: String,
+    /// Whether it goes on.
+    pub running: bool,
+}
+
 /// A model and what is known of it.
 pub struct ModelRow {
     /// The model.
@@ -54,10 +68,48 @@ pub struct ModelRow {
 
 #[component]
 pub(super) fn Models(page: ModelsPage) -> impl IntoView {
-    let ModelsPage { endpoints, problem, search, models, more } = page;
+    let ModelsPage { endpoints, problem, trials, following, search, models, more } = page;
+    let trials = (!trials.is_empty()).then(|| view! { <Trials trials following /> });
+    let endpoints = (!following).then(|| view! { <Endpoints endpoints problem /> });
     view! {
-        <Endpoints endpoints problem />
-        <Found search models more />
+        {trials}
+        {endpoints}
+        <Found search models more following />
+    }
+    .into_any()
+}
+
+#[component]
+fn Trials(trials: Vec<TrialRow>, following: bool) -> impl IntoView {
+    let running = trials.iter().any(|trial| trial.running);
+    let rows = trials.into_iter().map(|TrialRow { id, words, running }| {
+        let (state, words) = match (running, words.is_empty()) {
+            (true, true) => ("working", "waiting for the first answer".to_owned()),
+            (true, false) => ("working", words),
+            (false, _) => ("failed", format!("could not be tried: {words}")),
+        };
+        view! {
+            <li>
+                <div><code>{id}</code><small>{words}</small></div>
+                <span class="dot" data-state=state></span>
+            </li>
+        }
+    });
+    let rows: Vec<_> = rows.collect();
+    let way = match (following, running) {
+        (true, _) => {
+            Some(view! { <p>"Results show here as they come. "<a href=HERE>"Stop following"</a></p> }.into_any())
+        }
+        (false, true) => {
+            Some(view! { <p><a href=format!("{HERE}?follow=true")>"Follow the results"</a></p> }.into_any())
+        }
+        (false, false) => None,
+    };
+    view! {
+        <Section name="Being tried">
+            <ul class="rows">{rows}</ul>
+            {way}
+        </Section>
     }
     .into_any()
 }
@@ -105,17 +157,25 @@ fn Endpoints(endpoints: Vec<EndpointRow>, problem: Option<String>) -> impl IntoV
 }
 
 #[component]
-fn Found(search: String, models: Vec<ModelRow>, more: usize) -> impl IntoView {
+fn Found(search: String, models: Vec<ModelRow>, more: usize, following: bool) -> impl IntoView {
     let nothing = models.is_empty();
-    let rows: Vec<_> = models.into_iter().map(|model| view! { <Row model /> }).collect();
-    view! {
-        <Section name="Models">
+    let search = (!following).then(|| {
+        view! {
             <form class="fields" action=HERE>
                 <Field label="Search">
                     <input class="input" type="search" name="q" value=search />
                 </Field>
                 <button class="button">"Search"</button>
             </form>
+        }
+    });
+    let rows: Vec<_> = models.into_iter().map(|model| view! { <Row model /> }).collect();
+    view! {
+        <Section name="Models">
+            {search}
+            <p>
+                "A short trial finds out how a model takes tools and what it can do. Models nobody is billed for are tried by themselves when they are chosen first: those of servers on this machine, and of endpoints in your own network or without a key. Any other may cost money, so it is tried only when you press “Try it”."
+            </p>
             {nothing.then(|| view! { <p>"No model was found."</p> })}
             <ul class="rows">{rows}</ul>
             {(more > 0).then(|| view! { <p>{format!("{more} more; search for a part of the name.")}</p> })}

@@ -2,7 +2,7 @@
 
 use super::parts::{Field, Form, PostButton, Section};
 use crate::domain::{NetworkPolicy, ProjectId, Usage};
-use crate::ui::kit::{compact, money};
+use crate::ui::kit::{Icon, compact, money};
 use leptos::prelude::*;
 
 /// What the page shows.
@@ -11,6 +11,8 @@ pub struct ProjectSettings {
     pub project: ProjectId,
     /// What it has used.
     pub spent: Usage,
+    /// The model that answers, if no price is known for it.
+    pub unpriced: Option<String>,
     /// What it may cost, in millionths of a US dollar.
     pub budget: Option<u64>,
     /// Whether errors of the app are sent to the agent.
@@ -23,11 +25,11 @@ pub struct ProjectSettings {
 
 #[component]
 pub(super) fn Project(page: ProjectSettings) -> impl IntoView {
-    let ProjectSettings { project, spent, budget, auto_fix, secrets, policy } = page;
+    let ProjectSettings { project, spent, unpriced, budget, auto_fix, secrets, policy } = page;
     let here = format!("/p/{project}/settings");
     let faults = format!("/p/{project}/faults");
     view! {
-        <Money here=here.clone() spent budget />
+        <Money here=here.clone() spent unpriced budget />
         <AutoFix here=here.clone() faults on=auto_fix />
         <Secrets here=here.clone() names=secrets />
         <Network here policy />
@@ -36,7 +38,7 @@ pub(super) fn Project(page: ProjectSettings) -> impl IntoView {
 }
 
 #[component]
-fn Money(here: String, spent: Usage, budget: Option<u64>) -> impl IntoView {
+fn Money(here: String, spent: Usage, unpriced: Option<String>, budget: Option<u64>) -> impl IntoView {
     let Usage { input_tokens, output_tokens, cached_tokens, cost } = spent;
     let cost = cost.map_or_else(|| "no price known".to_owned(), money);
     let used = format!(
@@ -45,10 +47,22 @@ fn Money(here: String, spent: Usage, budget: Option<u64>) -> impl IntoView {
         compact(cached_tokens),
         compact(output_tokens)
     );
+    let warning = unpriced.map(|model| {
+        let words = match budget {
+            Some(_) => {
+                format!("No price is known for {model}, so this budget cannot stop it: what it uses counts as nothing.")
+            }
+            None => {
+                format!("No price is known for {model}, so a budget could not stop it: what it uses counts as nothing.")
+            }
+        };
+        view! { <div class="notice"><Icon name="alert" /><span>{words}</span></div> }
+    });
     let budget = budget.map(|micro| format!("{:.2}", micro as f64 / 1e6));
     view! {
         <Section name="Money">
             <p>{used}</p>
+            {warning}
             <Form action=here hidden=vec![("set", "budget".to_owned())]>
                 <Field label="Budget in US dollars; empty for none. The agent stops when it is used up.">
                     <input class="input" name="value" inputmode="decimal" value=budget />

@@ -40,6 +40,7 @@ fn settings() -> Document {
     Document::Project(ProjectSettings {
         project: project(),
         spent: Usage::default(),
+        unpriced: Some(SLY.into()),
         budget: Some(2_500_000),
         auto_fix: true,
         secrets: vec![SLY.into()],
@@ -78,6 +79,8 @@ fn a_document_runs_no_code_and_escapes_what_it_says() {
     let models = ModelsPage {
         endpoints: vec![endpoint],
         problem: Some(SLY.into()),
+        trials: vec![TrialRow { id: SLY.into(), words: SLY.into(), running: true }],
+        following: false,
         search: SLY.into(),
         models: Vec::new(),
         more: 0,

@@ -79,6 +79,9 @@ pub enum EventBody {
         /// The files that came with it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         attachments: Vec<Attachment>,
+        /// Id of the model that is to answer, if one was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
     },
     /// The agent began to answer; the message is empty until parts arrive.
     TurnStarted {

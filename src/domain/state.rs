@@ -158,6 +158,11 @@ impl ProjectState {
         self.messages.iter().skip(answered)
     }
 
+    /// The model that is to answer the messages that wait: what the last of them that names one says.
+    pub fn model_asked_for(&self) -> Option<&str> {
+        self.unanswered().filter_map(|message| message.for_model.as_deref()).last()
+    }
+
     /// The project as a line of a list.
     pub fn summary(&self) -> ProjectSummary {
         let prompt = self.messages.iter().find(|m| m.role == Role::User).map(Message::text).unwrap_or_default();
@@ -180,9 +185,10 @@ impl ProjectState {
                 self.name.clone_from(name);
                 vec![Change::Project]
             }
-            EventBody::UserMessage { message, text, attachments } => {
+            EventBody::UserMessage { message, text, attachments, model } => {
                 let mut sent = Message::user(message.clone(), at, text.clone());
                 sent.attachments.clone_from(attachments);
+                sent.for_model.clone_from(model);
                 self.messages.push(sent);
                 vec![Change::Messages]
             }

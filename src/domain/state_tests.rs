@@ -76,7 +76,8 @@ fn conversation() -> impl Strategy<Value = EventBody> {
         (message(), text()).prop_map(|(message, text)| EventBody::UserMessage {
             message,
             text,
-            attachments: Vec::new()
+            attachments: Vec::new(),
+            model: None
         }),
         (run(), message()).prop_map(move |(turn, message)| EventBody::TurnStarted {
             turn,

@@ -56,6 +56,9 @@ pub struct Message {
     /// The files that came with it, for a user's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+    /// Id of the model that is to answer it, for a user's that names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_model: Option<String>,
     /// What the agent set out to do, and how far it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<PlanStep>,
@@ -213,6 +216,7 @@ impl Message {
             turn: None,
             parts: vec![Part::Text { text, html: None }],
             attachments: Vec::new(),
+            for_model: None,
             plan: Vec::new(),
             outcome: None,
             usage: None,
@@ -232,6 +236,7 @@ impl Message {
             turn: Some(turn),
             parts: Vec::new(),
             attachments: Vec::new(),
+            for_model: None,
             plan: Vec::new(),
             outcome: None,
             usage: None,

@@ -1,7 +1,7 @@
 //! What a model can do, found out by asking it: a short battery of requests with known answers.
 //!
-//! It chooses nothing by itself. The dialects learn on the way which protocol the server takes; the result is a badge
-//! that says what to expect.
+//! It chooses nothing by itself. The client's dialect learns on the way which protocol the server takes; the result is a
+//! badge that says what to expect.
 
 use super::{Answer, Finish, ModelClient, ModelError, ModelEvent, ModelRequest, ToolSpec};
 use futures::StreamExt;
@@ -41,25 +41,44 @@ impl Aptitude {
             (true, true, true) => "apps and edits",
         }
     }
+
+    /// What the first `asked` answers showed, in one line.
+    pub fn so_far(&self, asked: usize) -> String {
+        let shown = [self.calls, self.parallel, self.json, self.exact, self.long];
+        let word = |(name, shown): (&str, bool)| format!("{name} {}", if shown { "✓" } else { "✗" });
+        QUESTIONS.into_iter().zip(shown).take(asked).map(word).collect::<Vec<_>>().join(", ")
+    }
 }
 
-/// Asks the model. An error means that it could not be asked at all.
-pub async fn probe(client: &dyn ModelClient, model: &str, cancel: &CancellationToken) -> Result<Aptitude, ModelError> {
+/// What is asked, in this order.
+const QUESTIONS: [&str; 5] = ["calls a tool", "two at once", "long arguments", "exact quotes", "long conversations"];
+
+/// Asks the model; `tell` hears what was found after each answer, and how many there were. An error means that it could
+/// not be asked at all.
+pub async fn probe(
+    client: &dyn ModelClient,
+    model: &str,
+    cancel: &CancellationToken,
+    tell: &mut (dyn FnMut(&Aptitude, usize) + Send),
+) -> Result<Aptitude, ModelError> {
     let ask = |prompt: String| ask(client, model, prompt, cancel);
     let mut got = Aptitude::default();
     let one = ask("Call the tool `note` with title \"sea\" and lines [\"one\"]. Say nothing else.".to_owned()).await?;
     got.calls = argument(&one, "title").is_some_and(|t| t == "sea");
+    tell(&got, 1);
     if !got.calls {
         return Ok(got);
     }
     let two =
         ask("Call the tool `note` twice in this one answer: with title \"a\", then with title \"b\".".to_owned()).await;
     got.parallel = two.is_ok_and(|answer| answer.calls.len() == 2);
+    tell(&got, 2);
     let lines =
         "Call `note` with title \"list\" and these four lines: He said \"no\" | a\\\\b | {\"k\": [1, 2]} | 100 %";
     if let Ok(answer) = ask(lines.to_owned()).await {
         got.json = argument(&answer, "lines").and_then(|l| l.as_array().map(Vec::len)) == Some(4);
     }
+    tell(&got, 3);
     let line = "    const total = items.reduce((sum, item) => sum + item.price * 0.5, 0);";
     let exact = format!(
         "In this file:\n```js\nfunction sum(items) {{\n{line}\n  return total;\n}}\n```\nCall `note` with title \"copy\" and lines holding the second line of the file exactly, with its spaces."
@@ -67,11 +86,13 @@ pub async fn probe(client: &dyn ModelClient, model: &str, cancel: &CancellationT
     if let Ok(answer) = ask(exact).await {
         got.exact = argument(&answer, "lines").is_some_and(|l| l == json!([line]));
     }
+    tell(&got, 4);
     let filler = "The tide comes in and the tide goes out, and nobody counts the waves. ".repeat(300);
     let long = format!("{filler}The password is heron. {filler}\nCall `note` with the password as title.");
     if let Ok(answer) = ask(long).await {
         got.long = argument(&answer, "title").is_some_and(|t| t == "heron");
     }
+    tell(&got, 5);
     Ok(got)
 }
 
@@ -123,5 +144,6 @@ mod tests {
         assert_eq!(all.badge(), "apps and edits");
         assert!(Aptitude { exact: false, ..all }.badge().contains("edits may fail"));
         assert!(Aptitude::default().badge().contains("chat only"));
+        assert_eq!(Aptitude { calls: true, ..Aptitude::default() }.so_far(2), "calls a tool ✓, two at once ✗");
     }
 }

@@ -1,18 +1,19 @@
 //! Which models there are: the configured provider's, those of endpoints added in the settings, those of local servers,
 //! and the demo while there is nothing else.
 //!
-//! Owns the mapping from the id a person chose to a client. Lists are read lazily and kept for five minutes; an
-//! answer is never held up by a list that cannot be had.
+//! Owns the lists and the clients; which server an id means is `route`'s. Lists are read lazily and kept for five minutes;
+//! an answer waits for them only where they decide who answers.
 
 use super::endpoint::{Endpoint, StreamLimits};
 use super::offered::{OfferedModel, Price};
 use super::openai::OpenAiClient;
 use super::request::{Dialect, Dialects};
+use super::route::{Group, Routes, is_same_server};
 use super::{DEMO_MODEL, ModelClient, ModelError};
 use crate::config::ModelConfig;
 use crate::domain::ModelRef;
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -53,6 +54,12 @@ pub struct ModelInfo {
     pub source: ModelSource,
     /// Whether it answers when a message names none.
     pub default: bool,
+    /// How much it shall think then, if that was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
+    /// Whether nobody is billed for asking it, as far as can be known.
+    #[serde(default)]
+    pub free: bool,
     /// Tokens it reads at most, if its server tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u64>,
@@ -88,6 +95,23 @@ pub struct Resolved {
     pub effort: Option<String>,
 }
 
+/// A client with a memory of its own.
+pub struct Apart {
+    /// The client.
+    pub client: OpenAiClient,
+    /// The id its server knows.
+    pub wire: String,
+    url: String,
+    dialects: Dialects,
+}
+
+impl Apart {
+    /// Whether tools are spelled in the text, which its server may have made necessary.
+    pub fn speaks_tools(&self) -> bool {
+        self.dialects.of(&self.url, &self.wire).spoken_tools
+    }
+}
+
 /// Who serves a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -117,11 +141,9 @@ struct Inner {
     demo: Endpoint,
     limits: StreamLimits,
     probe_local: bool,
-    endpoints: RwLock<Vec<NamedEndpoint>>,
+    routes: RwLock<Routes>,
     dialects: Dialects,
     cache: Mutex<Option<Cached>>,
-    /// What the last list told of each model, by id.
-    facts: RwLock<Vec<(String, OfferedModel)>>,
 }
 
 #[derive(Clone)]
@@ -135,23 +157,31 @@ struct Cached {
 impl Catalog {
     /// The catalog over this configuration; `demo` is where the recorded model answers.
     pub fn new(config: ModelConfig, demo: Endpoint, limits: StreamLimits, probe_local: bool) -> Self {
-        Self(Arc::new(Inner {
-            config,
-            demo,
-            limits,
-            probe_local,
-            endpoints: RwLock::default(),
-            dialects: Dialects::default(),
-            cache: Mutex::new(None),
-            facts: RwLock::default(),
-        }))
+        let routes = Routes(groups(&config, Vec::new(), probe_local));
+        let (routes, dialects, cache) = (RwLock::new(routes), Dialects::default(), Mutex::new(None));
+        Self(Arc::new(Inner { config, demo, limits, probe_local, routes, dialects, cache }))
     }
 
     /// Replaces the endpoints added in the settings.
     pub async fn set_endpoints(&self, endpoints: Vec<NamedEndpoint>) {
         let mut cache = self.0.cache.lock().await;
-        *self.0.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+        let mut routes = self.0.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *routes, Routes(groups(&self.0.config, endpoints, self.0.probe_local)));
+        routes.recall(before);
         *cache = None;
+    }
+
+    /// Who has models whose ids begin with this and a slash, besides endpoints that were added and the server at `url`.
+    /// Reads the lists if that was never done.
+    pub async fn owner_of_prefix(&self, prefix: &str, url: &str) -> Option<ModelSource> {
+        if self.0.cache.lock().await.is_none() {
+            self.list().await;
+        }
+        self.routes().owner_of_prefix(prefix, url).cloned()
+    }
+
+    fn routes(&self) -> RwLockReadGuard<'_, Routes> {
+        self.0.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers whether a model's server takes no tools.
@@ -178,8 +208,10 @@ impl Catalog {
 
     /// The server of a model, and how it is called there.
     fn server_of(&self, id: &str) -> (String, String) {
-        let (endpoint, wire) = self.endpoint_of(id).unwrap_or_else(|| (self.provider(), id.to_owned()));
-        (endpoint.base_url.trim_end_matches('/').to_owned(), with_effort(&wire).0.to_owned())
+        let routes = self.routes();
+        let found = routes.find(id).map(|route| (route.group.endpoint.base_url.clone(), route.wire.to_owned()));
+        let (url, wire) = found.unwrap_or_else(|| (self.0.config.base_url.clone(), id.to_owned()));
+        (url.trim_end_matches('/').to_owned(), wire)
     }
 
     /// Every model that can be chosen, the default first, and why a list is missing if one is.
@@ -196,10 +228,7 @@ impl Catalog {
 
     /// What is known about a model's window, prices and inputs. Reads the lists if that was never done.
     pub async fn facts(&self, id: &str) -> OfferedModel {
-        let known = || {
-            let facts = self.0.facts.read().unwrap_or_else(PoisonError::into_inner);
-            facts.iter().find(|(have, _)| have == id).map(|(_, model)| model.clone())
-        };
+        let known = || self.routes().find(id).and_then(|route| route.offered.cloned());
         if let Some(known) = known() {
             return known;
         }
@@ -209,37 +238,56 @@ impl Catalog {
         known().unwrap_or_default()
     }
 
+    /// A model's id without how much it shall think, and that; empty for its own way.
+    pub fn split(&self, id: &str) -> (String, String) {
+        let routes = self.routes();
+        let (id, effort) = routes.split(id);
+        (id.to_owned(), effort.unwrap_or_default().to_owned())
+    }
+
     /// The client for a model, the id to send, and how to name it. `None` is the default.
     pub async fn resolve(&self, model: Option<&str>) -> Result<Resolved, ModelError> {
         let id = match model.map(str::trim).filter(|m| !m.is_empty()) {
             Some(id) => id.to_owned(),
             None => self.default_id().await?,
         };
-        if id == DEMO_MODEL {
+        // What it plays was recorded, however much it shall think.
+        if id.split(':').next() == Some(DEMO_MODEL) {
+            let id = DEMO_MODEL.to_owned();
             return Ok(Resolved { client: self.client(&self.0.demo)?, wire: id, name: demo_ref(), effort: None });
         }
-        let (endpoint, wire) = match self.endpoint_of(&id) {
-            Some(found) => found,
-            None if self.0.config.configured => (self.provider(), id.clone()),
-            None => return Err(ModelError::Unknown(id)),
-        };
-        let label = label_of(&wire);
-        let (wire, effort) = with_effort(&wire);
-        let (wire, effort) = (wire.to_owned(), effort.map(str::to_owned));
-        Ok(Resolved { client: self.client(&endpoint)?, wire, name: ModelRef { id, label, demo: false }, effort })
+        self.read_if_open(&id).await;
+        let routes = self.routes();
+        let route = routes.find(&id).ok_or_else(|| ModelError::Unknown(id.clone()))?;
+        let (client, wire) = (self.client(&route.group.endpoint)?, route.wire.to_owned());
+        let effort = route.effort.map(str::to_owned);
+        let label = effort.iter().fold(label_of(&wire), |label, effort| format!("{label}:{effort}"));
+        Ok(Resolved { client, wire, name: ModelRef { id: id.clone(), label, demo: false }, effort })
     }
 
-    /// The added or local server a model's id begins with, and the rest of the id.
-    fn endpoint_of(&self, id: &str) -> Option<(Endpoint, String)> {
-        let rest = |prefix: &str| id.strip_prefix(prefix)?.strip_prefix('/').map(str::to_owned);
-        let added = self.0.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = added.iter().find_map(|e| Some((e.endpoint.clone(), rest(&e.prefix)?))) {
-            return Some(found);
-        }
-        let local = |(prefix, _, url): &(&str, &str, &str)| {
-            Some((Endpoint { base_url: (*url).to_owned(), api_key: None }, rest(prefix)?))
+    /// A client of a model that learns for itself what the server does not understand: what is tried out with it disturbs
+    /// nobody. `spoken_tools` says whether it begins with tools spelled in the text.
+    pub async fn apart(&self, id: &str, spoken_tools: bool) -> Result<Apart, ModelError> {
+        self.read_if_open(id).await;
+        let routes = self.routes();
+        let found = routes.find(id).map(|route| (route.group.endpoint.clone(), route.wire.to_owned()));
+        let (endpoint, wire) = match found {
+            _ if id == DEMO_MODEL => (self.0.demo.clone(), id.to_owned()),
+            found => found.ok_or_else(|| ModelError::Unknown(id.to_owned()))?,
         };
-        LOCAL.iter().filter(|_| self.0.probe_local).find_map(local)
+        let url = endpoint.base_url.trim_end_matches('/').to_owned();
+        let dialects = Dialects::default();
+        dialects.learn(&url, &wire, Dialect { spoken_tools, ..self.0.dialects.of(&url, &wire) });
+        let client = OpenAiClient::new(&endpoint, self.0.limits)?.with_dialects(dialects.clone());
+        Ok(Apart { client, wire, url, dialects })
+    }
+
+    /// Reads the lists if that was never done and they decide where an id leads.
+    async fn read_if_open(&self, id: &str) {
+        let open = self.routes().is_open(id);
+        if open && self.0.cache.lock().await.is_none() {
+            self.list().await;
+        }
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Arc<dyn ModelClient>, ModelError> {
@@ -254,8 +302,7 @@ impl Catalog {
         if let Some(id) = &self.0.config.default_model {
             return Ok(id.clone());
         }
-        let added = !self.0.endpoints.read().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if !self.0.config.configured && !added {
+        if !self.routes().has_remote() {
             return Ok(DEMO_MODEL.to_owned());
         }
         let (models, problem) = self.list().await;
@@ -265,66 +312,57 @@ impl Catalog {
         }
     }
 
-    fn provider(&self) -> Endpoint {
-        Endpoint { base_url: self.0.config.base_url.clone(), api_key: self.0.config.api_key.clone() }
-    }
-
     async fn read(&self) -> Cached {
-        let added = self.0.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut groups: Vec<Group> = Vec::new();
-        if self.0.config.configured {
-            groups.push(Group::new("", ModelSource::Provider, self.provider(), REMOTE_TIMEOUT));
-        }
-        for one in added {
-            let source = ModelSource::Endpoint { name: one.name };
-            groups.push(Group::new(&one.prefix, source, one.endpoint, REMOTE_TIMEOUT));
-        }
-        let nothing = groups.is_empty();
-        for (prefix, name, url) in LOCAL.iter().filter(|_| self.0.probe_local) {
-            let endpoint = Endpoint { base_url: (*url).to_owned(), api_key: None };
-            let source = ModelSource::Local { name: (*name).to_owned() };
-            groups.push(Group::new(prefix, source, endpoint, LOCAL_TIMEOUT));
-        }
-        let lists = futures::future::join_all(groups.iter().map(|g| self.models_of(&g.endpoint, g.timeout))).await;
-        let (mut models, mut facts, mut problem) = (Vec::new(), Vec::new(), None);
-        for (group, list) in groups.into_iter().zip(lists) {
+        let before = self.routes().0.clone();
+        let lists = futures::future::join_all(before.iter().map(|g| self.models_of(&g.endpoint, g.timeout))).await;
+        let (mut fresh, mut problem) = (Vec::new(), None);
+        let mut routes = self.0.routes.write().unwrap_or_else(PoisonError::into_inner);
+        for (group, list) in before.into_iter().zip(lists) {
             match list {
                 Ok(offered) => {
-                    let start = models.len();
-                    for model in offered {
-                        let id = group.id_of(&model.id);
-                        models.push(info(id.clone(), &model, group.source.clone()));
-                        facts.push((id, model));
-                    }
-                    if let Some(new) = models.get_mut(start..) {
-                        new.sort_by_key(|m: &ModelInfo| m.model.label.to_lowercase());
-                    }
+                    fresh.push((group.prefix.clone(), group.source.clone()));
+                    routes.learn(&group, offered);
                 }
                 // A local server that is not there is no problem.
                 Err(_) if matches!(group.source, ModelSource::Local { .. }) => {}
                 Err(error) => problem = problem.or(Some(error)),
             }
         }
-        *self.0.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
-        if nothing {
+        let mut models = Vec::new();
+        for group in routes.0.iter().filter(|g| fresh.contains(&(g.prefix.clone(), g.source.clone()))) {
+            let offered = group.models.iter().flatten();
+            let listed = |model: &OfferedModel| {
+                let info = info(routes.id_of(group, &model.id), model, group.source.clone());
+                ModelInfo { free: group.is_free(model), ..info }
+            };
+            let mut new: Vec<ModelInfo> = offered.map(listed).collect();
+            new.sort_by_key(|m| m.model.label.to_lowercase());
+            models.append(&mut new);
+        }
+        if routes.has_remote() {
+            self.put_default_first(&routes, &mut models);
+        } else {
             let demo = OfferedModel { id: DEMO_MODEL.to_owned(), images: Some(false), ..OfferedModel::default() };
             let mut demo = info(DEMO_MODEL.to_owned(), &demo, ModelSource::Demo);
             (demo.model, demo.default) = (demo_ref(), true);
             models.insert(0, demo);
-        } else {
-            self.put_default_first(&mut models);
         }
         Cached { read_at: Instant::now(), models, problem }
     }
 
-    fn put_default_first(&self, models: &mut Vec<ModelInfo>) {
+    fn put_default_first(&self, routes: &Routes, models: &mut Vec<ModelInfo>) {
+        let mut effort = None;
         let at = match &self.0.config.default_model {
-            Some(id) => models.iter().position(|m| m.model.id == *id).unwrap_or_else(|| {
-                // Gateways do not always list what they serve: what a person configured is offered.
-                let offered = OfferedModel { id: id.clone(), ..OfferedModel::default() };
-                models.insert(0, info(id.clone(), &offered, ModelSource::Provider));
-                0
-            }),
+            Some(id) => {
+                let (id, thinking) = routes.split(id);
+                effort = thinking.map(str::to_owned);
+                models.iter().position(|m| m.model.id == *id).unwrap_or_else(|| {
+                    // Gateways do not always list what they serve: what a person configured is offered.
+                    let offered = OfferedModel { id: id.to_owned(), ..OfferedModel::default() };
+                    models.insert(0, info(id.to_owned(), &offered, ModelSource::Provider));
+                    0
+                })
+            }
             // A local server never answers in the place of a provider whose list is missing.
             None => {
                 let remote = |m: &ModelInfo| !matches!(m.source, ModelSource::Local { .. });
@@ -334,7 +372,7 @@ impl Catalog {
         };
         if at < models.len() {
             let mut default = models.remove(at);
-            default.default = true;
+            (default.default, default.effort) = (true, effort);
             models.insert(0, default);
         }
     }
@@ -344,22 +382,25 @@ impl Catalog {
     }
 }
 
-/// Models of one server.
-struct Group {
-    prefix: String,
-    source: ModelSource,
-    endpoint: Endpoint,
-    timeout: Duration,
-}
-
-impl Group {
-    fn new(prefix: &str, source: ModelSource, endpoint: Endpoint, timeout: Duration) -> Self {
-        Self { prefix: prefix.to_owned(), source, endpoint, timeout }
+/// The servers, in the order in which they are offered.
+fn groups(config: &ModelConfig, added: Vec<NamedEndpoint>, probe_local: bool) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    if config.configured {
+        let endpoint = Endpoint { base_url: config.base_url.clone(), api_key: config.api_key.clone() };
+        groups.push(Group::new("", ModelSource::Provider, endpoint, REMOTE_TIMEOUT));
     }
-
-    fn id_of(&self, model: &str) -> String {
-        if self.prefix.is_empty() { model.to_owned() } else { format!("{}/{model}", self.prefix) }
+    for one in added {
+        let source = ModelSource::Endpoint { name: one.name };
+        groups.push(Group::new(&one.prefix, source, one.endpoint, REMOTE_TIMEOUT));
     }
+    for (prefix, name, url) in LOCAL.iter().filter(|_| probe_local) {
+        // A local server that was added as well would offer everything twice.
+        if !groups.iter().any(|group| !group.prefix.is_empty() && is_same_server(&group.endpoint.base_url, url)) {
+            let endpoint = Endpoint { base_url: (*url).to_owned(), api_key: None };
+            groups.push(Group::new(prefix, ModelSource::Local { name: (*name).to_owned() }, endpoint, LOCAL_TIMEOUT));
+        }
+    }
+    groups
 }
 
 fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
@@ -368,6 +409,8 @@ fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
         model: ModelRef { id, label: label_of(&offered.id), demo: false },
         source,
         default: false,
+        effort: None,
+        free: false,
         context: offered.context,
         price: offered.price.map(million),
         images: offered.images,
@@ -376,14 +419,6 @@ fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
 
 fn demo_ref() -> ModelRef {
     ModelRef { id: DEMO_MODEL.to_owned(), label: "Demo (recorded, no key needed)".to_owned(), demo: true }
-}
-
-/// A model's id without how much it shall think, and that.
-fn with_effort(id: &str) -> (&str, Option<&str>) {
-    match id.rsplit_once(':') {
-        Some((model, effort @ ("low" | "medium" | "high"))) => (model, Some(effort)),
-        _ => (id, None),
-    }
 }
 
 /// The part after the vendor: `anthropic/claude-sonnet-4.6` is known as `claude-sonnet-4.6`.

@@ -14,10 +14,11 @@ mod openai;
 mod prose;
 mod reading;
 mod request;
+mod route;
 mod sse;
 
 pub use aptitude::{Aptitude, probe};
-pub use catalog::{Catalog, ModelInfo, ModelSource, NamedEndpoint, Resolved};
+pub use catalog::{Apart, Catalog, ModelInfo, ModelSource, NamedEndpoint, Resolved};
 pub use demo::{DEMO_MODEL, DemoServer, SamplePrompt, samples};
 pub use endpoint::{Endpoint, StreamLimits};
 pub use error::ModelError;

@@ -22,6 +22,8 @@ pub struct Dialect {
     pub spoken_tools: bool,
     /// Marks of what to keep in the prompt cache.
     pub no_cache_marks: bool,
+    /// How much to think: the model has one way only.
+    pub no_effort: bool,
     /// Images. Whoever makes the conversation leaves them out.
     pub no_images: bool,
 }
@@ -57,6 +59,11 @@ impl Dialect {
             ModelError::NoTools { .. } if has_tools => Self { spoken_tools: true, ..self },
             _ if refused && says(&["cache_control"]) => Self { no_cache_marks: true, ..self },
             _ if refused && says(&["stream_options", "include_usage"]) => Self { no_usage: true, ..self },
+            _ if refused
+                && says(&["reasoning_effort", "reasoning effort", "support thinking", "support reasoning"]) =>
+            {
+                Self { no_effort: true, ..self }
+            }
             _ if refused
                 && says(&[
                     "system role not supported",
@@ -107,7 +114,7 @@ pub(super) fn body(request: &ModelRequest, dialect: Dialect) -> Result<Vec<u8>, 
         messages: &messages,
         stream: true,
         stream_options: (!dialect.no_usage).then(|| json!({"include_usage": true})),
-        reasoning_effort: request.effort.as_deref(),
+        reasoning_effort: request.effort.as_deref().filter(|_| !dialect.no_effort),
         tools: tools.iter().map(wire_tool).collect(),
     };
     serde_json::to_vec(&wire)
@@ -275,6 +282,19 @@ mod tests {
         let next = Dialect::default().after(&refused, true).unwrap();
         let wire: Value = serde_json::from_slice(&body(&claude, next).unwrap()).unwrap();
         assert_eq!(wire["messages"][0]["content"], "be");
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_told_how_much_to_think_is_asked_without_it() {
+        let told = ModelRequest { effort: Some("high".to_owned()), ..request() };
+        let wire: Value = serde_json::from_slice(&body(&told, Dialect::default()).unwrap()).unwrap();
+        assert_eq!(wire["reasoning_effort"], "high");
+        for words in ["Unrecognized request argument supplied: reasoning_effort", "\"m\" does not support thinking"] {
+            let refused = ModelError::Provider { status: 400, message: words.to_owned() };
+            let next = Dialect::default().after(&refused, true).unwrap();
+            let wire: Value = serde_json::from_slice(&body(&told, next).unwrap()).unwrap();
+            assert!(wire.get("reasoning_effort").is_none(), "{words}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::domain::{
     ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
 };
-use crate::ui::FileView;
+use crate::ui::{FileView, ModelTrial};
 use async_trait::async_trait;
 use leptos::prelude::use_context;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn set_network_mode(&self, project: ProjectId, mode: NetworkMode) -> Result<(), ApiError>;
     /// Allows one more destination.
     async fn allow_destination(&self, project: ProjectId, target: String) -> Result<(), ApiError>;
+    /// What is known of a model by trying it, as soon as there is more than `seen`.
+    async fn try_model(&self, model: String, seen: u32) -> Result<ModelTrial, ApiError>;
     /// What stands inside a page of the runs dashboard.
     async fn runs_part(&self, path: String) -> Result<String, ApiError>;
 }

@@ -16,7 +16,7 @@ use backend::backend;
 use crate::domain::{
     ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
 };
-use crate::ui::FileView;
+use crate::ui::{FileView, ModelTrial};
 use codec::{PostAnswer, PostArguments};
 use leptos::prelude::*;
 
@@ -111,6 +111,13 @@ pub async fn set_network_mode(project: ProjectId, mode: NetworkMode) -> Result<(
 #[server(prefix = "/api/fn", endpoint = "allow_destination", input = PostArguments, output = PostAnswer)]
 pub async fn allow_destination(project: ProjectId, target: String) -> Result<(), ApiError> {
     backend()?.allow_destination(project, target).await
+}
+
+/// What is known of a model by trying it, as soon as there is more than `seen`. One that costs nothing and was never tried
+/// is tried from now on.
+#[server(prefix = "/api/fn", endpoint = "try_model", input = PostArguments, output = PostAnswer)]
+pub async fn try_model(model: String, seen: u32) -> Result<ModelTrial, ApiError> {
+    backend()?.try_model(model, seen).await
 }
 
 /// What stands inside a page of the runs dashboard, drawn again. `path` is the page's path and query.

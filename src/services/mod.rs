@@ -7,6 +7,9 @@ mod fork;
 mod import;
 mod models;
 mod settings;
+mod trials;
+
+pub use trials::{Known, Trial, Trials, aptitude};
 
 use crate::agent::{Agent, check_message};
 use crate::config::Config;
@@ -37,6 +40,8 @@ pub struct Services {
     pub agent: Agent,
     /// Models to choose from.
     pub catalog: Catalog,
+    /// What models can do, found out by asking them.
+    pub trials: Trials,
     /// How sandboxes are made.
     pub provider: Arc<dyn Provider>,
     /// What a person has set.

@@ -1,14 +1,15 @@
 //! Endpoints a person adds: kept sealed in the store, offered by the catalog.
 
-use super::Services;
+use super::{Services, aptitude};
 use crate::config::Secret;
-use crate::domain::ApiError;
-use crate::llm::{Aptitude, Endpoint, NamedEndpoint, probe};
+use crate::domain::{ApiError, ErrorCode};
+use crate::llm::{Endpoint, ModelInfo, ModelSource, NamedEndpoint};
 use crate::store::{ModelNote, SavedEndpoint, StoreError};
-use tokio_util::sync::CancellationToken;
 
 /// Characters of an endpoint's name.
 const NAME_MAX: usize = 40;
+/// Models of a new endpoint that are tried at once; the others when they are chosen.
+const AT_ONCE: usize = 3;
 
 impl Services {
     /// Gives the catalog the endpoints that are kept.
@@ -21,16 +22,17 @@ impl Services {
         };
         self.catalog.set_endpoints(saved.into_iter().map(named).collect()).await;
         for (model, note) in self.store.secrets().model_notes().await? {
-            let aptitude = note.aptitude.and_then(|text| serde_json::from_str::<Aptitude>(&text).ok());
-            if aptitude.is_some_and(|aptitude| aptitude.spoken) {
+            if aptitude(&note).is_some_and(|aptitude| aptitude.spoken) {
                 self.catalog.speak_tools(&model, true);
             }
         }
         Ok(())
     }
 
-    /// Adds an endpoint, or changes the one of the same name. A missing key keeps the one that is there.
-    pub async fn save_endpoint(&self, name: &str, base_url: &str, key: Option<&str>) -> Result<(), ApiError> {
+    /// Adds an endpoint, or changes the one of the same name. A missing key keeps the one that is there. A name whose
+    /// prefix means other models is refused: they would be asked in each other's place.
+    /// Returns the prefix.
+    pub async fn save_endpoint(&self, name: &str, base_url: &str, key: Option<&str>) -> Result<String, ApiError> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
             return Err(ApiError::invalid(format!("A name has 1 to {NAME_MAX} characters.")));
@@ -46,37 +48,43 @@ impl Services {
             return Err(ApiError::invalid("The key contains spaces or other characters no key has."));
         }
         let prefix = slug(name);
-        let saved = self.store.secrets().endpoints().await?;
-        let kept = saved.into_iter().find(|e| e.prefix == prefix).and_then(|e| e.key);
+        let saved = self.store.secrets().endpoints().await?.into_iter().find(|e| e.prefix == prefix);
+        match &saved {
+            Some(other) if other.name != name => {
+                return Err(taken(&prefix, &format!("the endpoint \"{}\"", other.name)));
+            }
+            Some(_) => {}
+            // One that was saved before its prefix was taken stays what it is.
+            None => match self.catalog.owner_of_prefix(&prefix, base_url).await {
+                Some(ModelSource::Local { name }) => return Err(taken(&prefix, &format!("{name} on this machine"))),
+                Some(_) => return Err(taken(&prefix, "the configured provider")),
+                None => {}
+            },
+        }
+        let kept = saved.and_then(|e| e.key);
         let endpoint = SavedEndpoint {
-            prefix,
+            prefix: prefix.clone(),
             name: name.to_owned(),
             base_url: base_url.to_owned(),
             key: key.map(Secret::new).or(kept),
         };
         self.store.secrets().save_endpoint(&endpoint).await?;
-        Ok(self.load_endpoints().await?)
+        self.load_endpoints().await?;
+        Ok(prefix)
     }
 
-    /// Asks a model what it can do, and notes the result.
-    pub async fn probe_model(&self, id: &str) -> Result<Aptitude, ApiError> {
-        let model = self.catalog.resolve(Some(id)).await?;
-        let mut aptitude = probe(&*model.client, &model.wire, &CancellationToken::new()).await?;
-        if !aptitude.calls && !self.catalog.speaks_tools(id) {
-            // Some servers drop tools without a word, where the model's template has no place for them.
-            self.catalog.speak_tools(id, true);
-            let spoken = probe(&*model.client, &model.wire, &CancellationToken::new()).await?;
-            if spoken.calls {
-                aptitude = spoken;
-            } else {
-                self.catalog.speak_tools(id, false);
-            }
+    /// Tries the first models of an endpoint that nobody is billed for and of which nothing is known.
+    pub async fn try_offered(&self, prefix: &str) -> Result<(), ApiError> {
+        let endpoints = self.store.secrets().endpoints().await?;
+        let Some(endpoint) = endpoints.into_iter().find(|e| e.prefix == prefix) else { return Ok(()) };
+        let (source, notes) =
+            (ModelSource::Endpoint { name: endpoint.name }, self.store.secrets().model_notes().await?);
+        let (models, _) = self.catalog.list().await;
+        let due = |m: &&ModelInfo| m.source == source && self.trials.is_due(m, notes.get(&m.model.id));
+        for model in models.iter().filter(due).take(AT_ONCE) {
+            self.trials.begin(&model.model.id);
         }
-        aptitude.spoken = self.catalog.speaks_tools(id);
-        let mut note = self.note_of(id).await?;
-        note.aptitude = serde_json::to_string(&aptitude).ok();
-        self.store.secrets().note_model(id, &note).await?;
-        Ok(aptitude)
+        Ok(())
     }
 
     /// Marks a model, or takes the mark away.
@@ -95,6 +103,11 @@ impl Services {
         self.store.secrets().remove_endpoint(prefix).await?;
         Ok(self.load_endpoints().await?)
     }
+}
+
+fn taken(prefix: &str, owner: &str) -> ApiError {
+    let message = format!("Ids that begin with \"{prefix}/\" mean models of {owner}. Choose another name.");
+    ApiError::new(ErrorCode::Conflict, message)
 }
 
 fn slug(name: &str) -> String {

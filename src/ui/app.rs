@@ -18,8 +18,8 @@ pub fn App(
     // Tests and style sheets wait for this: from here on buttons work.
     effect(move || browser::set_root_attribute("data-hydrated", ""));
     match page {
-        PageData::Home { projects, models, samples, demo } => {
-            view! { <Home projects models samples demo /> }.into_any()
+        PageData::Home { projects, models, effort, samples, demo } => {
+            view! { <Home projects models effort samples demo /> }.into_any()
         }
         PageData::Project(page) => view! { <WorkbenchPage page=*page /> }.into_any(),
         PageData::Runs { html, live, .. } => view! { <RunsPage html live /> }.into_any(),

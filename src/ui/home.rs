@@ -2,7 +2,7 @@
 
 use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
 use crate::server_fns::{create_project, delete_project};
-use crate::ui::chat::{Composer, Outgoing};
+use crate::ui::chat::{Choice, Composer, Outgoing};
 use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, live, on};
 use crate::ui::page::{ModelOption, Sample};
 use leptos::ev::SubmitEvent;
@@ -16,6 +16,8 @@ pub fn Home(
     projects: Vec<ProjectSummary>,
     /// Models to choose from.
     models: Vec<ModelOption>,
+    /// How much the first of them shall think.
+    effort: String,
     /// Prompts that are known to work.
     samples: Vec<Sample>,
     /// Whether the recorded demo answers.
@@ -23,7 +25,7 @@ pub fn Home(
 ) -> impl IntoView {
     let failure = RwSignal::new(None::<ApiError>);
     let busy = RwSignal::new(false);
-    let model = RwSignal::new(models.first().map(|m| m.id.clone()).unwrap_or_default());
+    let choice = Choice::new(models.first().map(|m| m.id.clone()).unwrap_or_default(), effort);
     let start = Callback::new(move |Outgoing { text, files }: Outgoing| {
         if busy.get_untracked() {
             return;
@@ -31,8 +33,7 @@ pub fn Home(
         busy.set(true);
         failure.set(None);
         spawn_local(async move {
-            let chosen = Some(model.get_untracked()).filter(|m| !m.is_empty());
-            match create_project(text, files, chosen).await {
+            match create_project(text, files, choice.id()).await {
                 Ok(project) => {
                     crate::ui::browser::store("draft:home", "");
                     let _ = location().set_href(&format!("/p/{project}"));
@@ -61,7 +62,7 @@ pub fn Home(
                         placeholder="A booking page for a small yoga studio…"
                         draft="draft:home"
                         models
-                        model
+                        choice
                         busy=busy.into()
                         on_send=start
                         autofocus=true

@@ -19,6 +19,9 @@ pub enum PageData {
         projects: Vec<ProjectSummary>,
         /// Models to choose from; empty if the provider could not be asked.
         models: Vec<ModelOption>,
+        /// How much the first of them shall think: `low`, `medium`, `high`, or empty for its own way.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        effort: String,
         /// Prompts that are known to work.
         samples: Vec<Sample>,
         /// Whether the recorded demo answers because no model is configured.
@@ -62,6 +65,9 @@ pub struct ProjectPage {
     pub models: Vec<ModelOption>,
     /// Id of the model the next message goes to unless the person chooses another.
     pub model: String,
+    /// How much it shall think: `low`, `medium`, `high`, or empty for its own way.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub effort: String,
     /// Sizes and pane as the person left them.
     pub layout: Layout,
     /// The file shown in Code, if the address names one (`?file=`).
@@ -81,6 +87,23 @@ pub struct ModelOption {
     /// Whether it is known to see no images.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blind: bool,
+    /// Whether it is the recorded demo, which thinks as it was recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub demo: bool,
+    /// Whether it is to be tried when it is chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untried: bool,
+}
+
+/// What is known of a model by trying it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJson)]
+pub struct ModelTrial {
+    /// In words; empty if there is nothing to say.
+    pub words: String,
+    /// Grows with each piece of news.
+    pub step: u32,
+    /// Whether more will come.
+    pub running: bool,
 }
 
 /// A sample prompt: choosing it submits it.

@@ -1,10 +1,12 @@
 //! What the server renders: readable without scripts, and allowed by the content security policy.
 
+use super::chat::Choice;
 use super::{Assets, Layout, ModelOption, PageData, ProjectPage, Sample, ShellOptions, Theme, shell};
 use crate::domain::{
     CallId, Event, EventBody, FileKind, MessageId, ModelRef, OutputWindow, ProjectId, ProjectState, RunId, TurnOutcome,
     build_tree,
 };
+use leptos::prelude::Owner;
 
 fn assets() -> Assets {
     Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() }
@@ -37,6 +39,7 @@ fn project(outcome: TurnOutcome) -> PageData {
             message: MessageId::parse("msg_1").unwrap(),
             text: "a <script> shop".into(),
             attachments: Vec::new(),
+            model: None,
         },
         EventBody::TurnStarted { turn: turn(), message: answer(), model },
         EventBody::TextDelta { message: answer(), part: 0, text: "On it.".into() },
@@ -61,12 +64,25 @@ fn project(outcome: TurnOutcome) -> PageData {
         state,
         files: build_tree([("app/page.tsx".to_owned(), FileKind::File, 120)]),
         outputs: vec![OutputWindow { command, start: 0, end: text.len() as u64, text }],
-        models: vec![ModelOption { id: "m".into(), label: "Model M".into(), group: String::new(), blind: false }],
+        models: models(),
         model: "m".into(),
+        effort: "high".into(),
         layout: Layout { chat: 500, ..Layout::default() },
         open_file: None,
     };
     PageData::Project(Box::new(page))
+}
+
+fn models() -> Vec<ModelOption> {
+    let option = |id: &str, demo| ModelOption {
+        id: id.into(),
+        label: format!("Model {id}"),
+        group: String::new(),
+        blind: false,
+        demo,
+        untried: false,
+    };
+    vec![option("m", false), option("recorded", true)]
 }
 
 #[test]
@@ -87,7 +103,13 @@ fn a_failed_turn_shows_its_reason_and_a_way_on() {
 #[test]
 fn nothing_rendered_needs_a_style_attribute_or_an_inline_handler() {
     let sample = Sample { title: "Board".into(), stack: "none".into(), prompt: "a board".into() };
-    let home = PageData::Home { projects: Vec::new(), models: Vec::new(), samples: vec![sample], demo: true };
+    let home = PageData::Home {
+        projects: Vec::new(),
+        models: Vec::new(),
+        effort: String::new(),
+        samples: vec![sample],
+        demo: true,
+    };
     for html in [html(home), html(project(TurnOutcome::Completed))] {
         assert!(!html.contains(" style=\"") && !html.contains(" onclick="), "{html}");
         for (at, _) in html.match_indices("<script").chain(html.match_indices("<style")) {
@@ -100,4 +122,35 @@ fn nothing_rendered_needs_a_style_attribute_or_an_inline_handler() {
 #[test]
 fn sizes_from_the_layout_cookie_are_in_the_first_paint() {
     assert!(html(project(TurnOutcome::Completed)).contains("--chat:500px"));
+}
+
+/// The label of the choice of how much a model thinks: its tag, and what is in it.
+fn effort_picker(html: &str) -> (&str, &str) {
+    let (before, after) = html.split_once("class=\"model-picker effort\"").unwrap();
+    (before.rsplit('<').next().unwrap(), after.split("</label>").next().unwrap())
+}
+
+#[test]
+fn how_much_a_model_thinks_is_chosen_beside_it_and_stays_what_it_was() {
+    let body = body(project(TurnOutcome::Completed));
+    let (tag, picker) = effort_picker(&body);
+    assert!(!tag.contains("hidden"), "{tag}");
+    assert!(picker.contains("value=\"high\" selected") && picker.contains("Default"), "{picker}");
+}
+
+#[test]
+fn the_recorded_demo_has_no_choice_of_how_much_it_thinks() {
+    let models: Vec<_> = models().into_iter().rev().collect();
+    let effort = String::new();
+    let home = html(PageData::Home { projects: Vec::new(), models, effort, samples: Vec::new(), demo: true });
+    let (tag, _) = effort_picker(&home);
+    assert!(tag.contains("hidden"), "{tag}");
+}
+
+#[test]
+fn the_chosen_effort_is_part_of_the_id_that_is_sent() {
+    let sent = |model: &str, effort: &str| Owner::new().with(|| Choice::new(model.into(), effort.into()).id());
+    assert_eq!(sent("m", "high").as_deref(), Some("m:high"));
+    assert_eq!(sent("m", "").as_deref(), Some("m"));
+    assert_eq!(sent("", "high"), None);
 }

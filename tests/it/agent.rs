@@ -138,6 +138,28 @@ async fn messages_sent_meanwhile_are_answered_by_the_next_turn() {
 }
 
 #[tokio::test]
+async fn a_message_that_waits_is_answered_by_the_model_it_was_sent_with_also_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = Arc::new(Notify::new());
+    let first = FakeModel::start(vec![vec![Act::Tell(Arc::clone(&asked)), Act::Hang]]).await;
+    let bench = Bench::start(dir.path(), first, Sandbox::default(), 10).await;
+    let project = bench.store.events().create_project("test").await.unwrap();
+    bench.agent.send(&project, "a", None).await.unwrap();
+    asked.notified().await;
+    bench.agent.send(&project, "b", Some("other")).await.unwrap();
+    bench.workflow.shutdown(Duration::ZERO).await;
+    bench.store.close().await;
+    drop(bench);
+
+    let again = FakeModel::start(vec![says("one"), says("two")]).await;
+    let bench = Bench::start(dir.path(), again, Sandbox::default(), 10).await;
+    let state = bench.turns(&project, 2).await;
+    let asked: Vec<Value> = bench.fake.requests().iter().map(|r| r["model"].clone()).collect();
+    assert_eq!(asked, ["test-model", "other"]);
+    assert_eq!(state.messages.last().unwrap().model.as_ref().unwrap().id, "other");
+}
+
+#[tokio::test]
 async fn after_a_crash_the_turn_goes_on_and_no_finished_call_runs_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut cut = stream_head();

@@ -43,6 +43,15 @@ impl FakeModel {
 
     /// Answers each chat request with what the function makes of its body.
     pub async fn respond(answer: impl Fn(&Value) -> Option<Vec<Act>> + Send + Sync + 'static) -> Self {
+        Self::respond_as(json!([{"id": "test-model"}, {"id": "other"}]), answer).await
+    }
+
+    /// The same, and lists these models.
+    pub async fn respond_as(
+        models: Value,
+        answer: impl Fn(&Value) -> Option<Vec<Act>> + Send + Sync + 'static,
+    ) -> Self {
+        let list: Arc<str> = json!({"data": models}).to_string().into();
         let answer: Answerer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -51,7 +60,7 @@ impl FakeModel {
         let server = tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(socket, Arc::clone(&asked), Arc::clone(&answer)));
+                tokio::spawn(serve(socket, Arc::clone(&asked), Arc::clone(&answer), Arc::clone(&list)));
             }
         });
         let api_key = Some(Secret::new("sk-test-secret"));
@@ -92,10 +101,9 @@ fn check_protocol(request: &Value) {
     assert!(open.is_empty(), "calls without results: {open:?}");
 }
 
-async fn serve(mut socket: TcpStream, requests: Arc<Mutex<Vec<Value>>>, answer: Answerer) {
+async fn serve(mut socket: TcpStream, requests: Arc<Mutex<Vec<Value>>>, answer: Answerer, list: Arc<str>) {
     let Some((head, body)) = read_request(&mut socket).await else { return };
     if head.starts_with("GET") {
-        let list = json!({"data": [{"id": "test-model"}, {"id": "other"}]}).to_string();
         let _ = socket.write_all(&http("200 OK", "application/json", "", &list)).await;
         return;
     }

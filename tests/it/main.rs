@@ -5,6 +5,7 @@
 mod agent;
 mod agent_bench;
 mod attachments;
+mod bench_command;
 mod config;
 mod dashboard;
 mod demo;
@@ -20,6 +21,7 @@ mod killed;
 mod layering;
 mod llm;
 mod misbehaving;
+mod models;
 mod otlp;
 mod preview;
 mod real_model;

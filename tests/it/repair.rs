@@ -4,7 +4,7 @@
 use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
 use crate::history::{app_with, until};
 use crate::support::TestApp;
-use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role};
+use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role, TurnOutcome};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -137,6 +137,36 @@ async fn a_server_that_dies_and_one_that_logs_errors_are_noticed() {
     assert!(find(FaultKind::Output).title.contains("cannot open the door"));
     let ended = find(FaultKind::Exit);
     assert!(ended.title.contains("exit code 3") && ended.detail.contains("bye"), "{ended:?}");
+    app.stop().await;
+}
+
+/// A call of a tool that touches nothing, and what the answer cost.
+fn looks_for(dollars: f64) -> Vec<Act> {
+    let mut bytes = stream_head();
+    let call = json!({"index": 0, "id": "v1", "function": {"name": "no_such_tool", "arguments": "{}"}});
+    bytes.extend(chunk(json!({"tool_calls": [call]}), Some("tool_calls")));
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 9, "cost": dollars}});
+    bytes.extend(format!("data: {usage}\n\ndata: [DONE]\n\n").into_bytes());
+    vec![Act::Send(bytes)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_try_at_an_error_stops_when_the_errors_money_is_used() {
+    let tries = vec![looks_for(0.3), says("first try"), looks_for(0.4), looks_for(0.4), says("never asked")];
+    let (fake, app, project) = begun(tries).await;
+    let seen = |tries| {
+        until(&app, &project, move |s| {
+            s.turn.is_none() && s.faults.first().is_some_and(|f| f.tries == tries && f.state == FaultState::Gone)
+        })
+    };
+    report(&app, &project, "RangeError: too deep");
+    seen(1).await;
+    report(&app, &project, "RangeError: too deep");
+    let state = seen(2).await;
+    let Some(TurnOutcome::Failed { error }) = &state.messages.last().unwrap().outcome else { panic!("{state:#?}") };
+    assert!(error.message.contains("the $0.70 that were left") && error.message.contains("$0.80 spent"), "{error}");
+    assert_eq!(state.faults[0].cost, 1_100_000);
+    assert_eq!(fake.requests().len(), 6);
     app.stop().await;
 }
 

@@ -6,15 +6,21 @@ use crate::history::{app_with, until};
 use crate::support::{TestApp, answer};
 use reqwest::{Method, StatusCode};
 use sandcastle::domain::{ProjectId, Role};
+use sandcastle::llm::Aptitude;
 use sandcastle::sandbox::{CommandSpec, LogFrom};
 use serde_json::{Value, json};
 use std::io::{Cursor, Write};
 use tokio_util::sync::CancellationToken;
 
-async fn form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+pub async fn form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+    send(app, path, fields).await.status()
+}
+
+/// Sends a form as a page does.
+pub async fn send(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> reqwest::Response {
     let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     let request = app.request(Method::POST, path).header("content-type", "application/x-www-form-urlencoded");
-    request.body(body.join("&")).send().await.unwrap().status()
+    request.body(body.join("&")).send().await.unwrap()
 }
 
 fn encode(text: &str) -> String {
@@ -74,8 +80,16 @@ async fn an_endpoint_added_in_the_settings_answers_also_after_a_restart_and_its_
     app.stop().await;
 }
 
+/// What a trial finds.
+async fn tried(app: &TestApp, model: &str) -> Aptitude {
+    let mut news = app.services().trials.begin(model);
+    let trial = news.wait_for(|trial| trial.end.is_some()).await.unwrap().clone();
+    assert_eq!(trial.end, Some(Ok(())));
+    trial.found
+}
+
 /// A model that does what the battery asks; without tools if its server takes none.
-fn able(request: &Value, tools: bool) -> Vec<Act> {
+pub fn able(request: &Value, tools: bool) -> Vec<Act> {
     if !tools && request.get("tools").is_some() {
         return vec![Act::Send(http(
             "400 Bad Request",
@@ -109,7 +123,7 @@ async fn a_model_is_asked_what_it_can_do_and_the_protocol_its_server_takes_is_fo
     for tools in [true, false] {
         let fake = FakeModel::respond(move |request| Some(able(request, tools))).await;
         let app = app_with(&fake).await;
-        let aptitude = app.services().probe_model("test-model").await.unwrap();
+        let aptitude = tried(&app, "test-model").await;
         assert_eq!((aptitude.badge(), aptitude.parallel, aptitude.spoken), ("apps and edits", true, !tools));
         let html = app.get("/settings/models").send().await.unwrap().text().await.unwrap();
         assert!(html.contains("apps and edits"), "{html}");
@@ -122,13 +136,13 @@ async fn a_model_is_asked_what_it_can_do_and_the_protocol_its_server_takes_is_fo
     };
     let fake = FakeModel::respond(deaf).await;
     let app = app_with(&fake).await;
-    let aptitude = app.services().probe_model("test-model").await.unwrap();
+    let aptitude = tried(&app, "test-model").await;
     assert_eq!((aptitude.badge(), aptitude.spoken), ("apps and edits", true));
     app.stop().await;
 
     let fake = FakeModel::respond(|_| Some(says("I cannot do that"))).await;
     let app = app_with(&fake).await;
-    assert!(app.services().probe_model("test-model").await.unwrap().badge().contains("chat only"));
+    assert!(tried(&app, "test-model").await.badge().contains("chat only"));
     app.stop().await;
 }
 

@@ -13,7 +13,7 @@ async fn open() -> (tempfile::TempDir, Store) {
 }
 
 fn message(text: &str) -> EventBody {
-    EventBody::UserMessage { message: new_message_id(), text: text.to_owned(), attachments: Vec::new() }
+    EventBody::UserMessage { message: new_message_id(), text: text.to_owned(), attachments: Vec::new(), model: None }
 }
 
 fn refold(id: &ProjectId, events: &[Event]) -> ProjectState {

@@ -119,6 +119,7 @@ pub fn config(dir: &TempDir) -> Config {
     let mut config = Config::defaults(dir.path().join("data"));
     config.server.addr = ([127, 0, 0, 1], 0).into();
     config.server.site_root = dir.path().join("site");
+    config.try_models = false;
     config
 }
 

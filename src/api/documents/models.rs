@@ -3,20 +3,25 @@
 use super::{answer, done, fields};
 use crate::api::AppState;
 use crate::api::error::{Failure, Query};
-use crate::documents::{Document, EndpointRow, ModelRow, ModelsPage};
+use crate::documents::{Document, EndpointRow, ModelRow, ModelsPage, TrialRow};
 use crate::domain::ApiError;
-use crate::llm::{Aptitude, ModelInfo};
+use crate::llm::ModelInfo;
+use crate::services::{Known, Trials, aptitude};
 use crate::store::ModelNote;
 use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Models shown at once; a search narrows them.
 const SHOWN: usize = 100;
+/// Where the page follows the trials under way.
+const FOLLOWING: &str = "/settings/models?follow=true";
+/// Seconds between two looks at them.
+const LOOK: HeaderValue = HeaderValue::from_static("2");
 
 /// The query of the page.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +29,9 @@ pub struct ModelsQuery {
     /// Words that must be in the id.
     #[serde(default)]
     q: String,
+    /// Whether the page is loaded again while models are being tried.
+    #[serde(default)]
+    follow: bool,
 }
 
 /// `GET /settings/models`
@@ -33,7 +41,9 @@ pub async fn models(
     headers: HeaderMap,
 ) -> Response {
     let page = async {
-        let Query(ModelsQuery { q }) = query?;
+        let Query(ModelsQuery { q, follow }) = query?;
+        let trials = trials(&app.services.trials);
+        let following = follow && trials.iter().any(|trial| trial.running);
         let endpoints = app.services.store.secrets().endpoints().await?;
         let notes = app.services.store.secrets().model_notes().await?;
         let (models, problem) = app.services.catalog.list().await;
@@ -47,13 +57,33 @@ pub async fn models(
         Ok(Document::Models(ModelsPage {
             endpoints: endpoints.collect(),
             problem: problem.map(|problem| problem.to_string()),
+            trials,
+            following,
             search: q,
             models,
             more,
         }))
     };
     let page = page.await;
-    answer(&app, &headers, page)
+    let following = matches!(&page, Ok(Document::Models(page)) if page.following);
+    let mut answer = answer(&app, &headers, page);
+    if following {
+        answer.headers_mut().insert(header::REFRESH, LOOK);
+    }
+    answer
+}
+
+/// The trials under way and those that failed, in words.
+fn trials(trials: &Trials) -> Vec<TrialRow> {
+    let row = |(id, known): (String, Known)| match known {
+        Known::UnderWay(news) => {
+            let trial = news.borrow();
+            Some(TrialRow { id, words: trial.found.so_far(trial.asked), running: true })
+        }
+        Known::Failed(words) => Some(TrialRow { id, words, running: false }),
+        Known::Tried(_) | Known::Nothing => None,
+    };
+    trials.list().into_iter().filter_map(row).collect()
 }
 
 /// The models whose ids have all the words, favourites first.
@@ -65,9 +95,8 @@ fn found(models: Vec<ModelInfo>, notes: &BTreeMap<String, ModelNote>, q: &str) -
         .filter(fits)
         .map(|info| {
             let note = notes.get(&info.model.id);
-            let aptitude = note.and_then(|n| n.aptitude.as_deref());
-            let aptitude = aptitude.and_then(|text| serde_json::from_str::<Aptitude>(text).ok());
-            ModelRow { favourite: note.is_some_and(|n| n.favourite), badge: aptitude.map(|a| a.badge()), info }
+            let badge = note.and_then(aptitude).map(|aptitude| aptitude.badge());
+            ModelRow { favourite: note.is_some_and(|n| n.favourite), badge, info }
         })
         .collect();
     found.sort_by_key(|m| !m.favourite);
@@ -93,15 +122,23 @@ pub async fn change(
 ) -> Response {
     let result = async {
         let Change { set, name, url, key } = fields(form)?;
+        let mut next = "/settings/models";
         match set.as_str() {
-            "endpoint" => app.services.save_endpoint(&name, &url, Some(&key)).await?,
+            "endpoint" => {
+                let prefix = app.services.save_endpoint(&name, &url, Some(&key)).await?;
+                app.services.try_offered(&prefix).await?;
+                next = FOLLOWING;
+            }
             "remove" => app.services.remove_endpoint(&name).await?,
             "favourite" => app.services.toggle_favourite(&name).await?,
-            "probe" => app.services.probe_model(&name).await.map(drop)?,
+            "probe" => {
+                app.services.trials.begin(&name);
+                next = FOLLOWING;
+            }
             _ => return Err(ApiError::invalid("There is no such setting.").into()),
         }
         app.models.refresh();
-        Ok("/settings/models".to_owned())
+        Ok(next.to_owned())
     };
     let result: Result<String, Failure> = result.await;
     done(&app, &headers, result)

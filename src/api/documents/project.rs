@@ -25,6 +25,7 @@ pub async fn settings(
         Ok(Document::Project(ProjectSettings {
             project,
             spent: state.spent,
+            unpriced: app.services.unpriced_model(&state).await,
             budget: state.budget,
             auto_fix: state.auto_fix,
             secrets: secrets.into_keys().collect(),

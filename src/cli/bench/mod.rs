@@ -111,15 +111,16 @@ async fn play(config: &Config, args: &BenchArgs, model: Option<&str>, prompt: &P
     let began = Instant::now();
     let mut app = App::start(config.clone()).await?;
     let (project, _) = app.services().create_project(Some(&prompt.name), Some(&prompt.text), &[], model).await?;
-    let mut restarts = 0;
+    let (mut restarts, mut since) = (0, 0);
     let limit = Duration::from_secs(args.minutes * 60);
     let outcome = loop {
         let left = limit.saturating_sub(began.elapsed());
-        match tokio::time::timeout(left, follow(&app, &project, restarts < args.restarts)).await {
+        match tokio::time::timeout(left, follow(&app, &project, since, restarts < args.restarts)).await {
             Ok(Ok(Some(outcome))) => break word(&outcome),
             Ok(Ok(None)) => {
                 app.stop().await;
                 app = App::start(config.clone()).await?;
+                since = app.services().store.events().state(&project).await?.seq;
                 restarts += 1;
             }
             Ok(Err(error)) => break error.0,
@@ -149,14 +150,13 @@ async fn play(config: &Config, args: &BenchArgs, model: Option<&str>, prompt: &P
     })
 }
 
-/// Waits for the end of the turn; none after the first call that finished, if a restart is due.
-async fn follow(app: &App, project: &ProjectId, restart: bool) -> Result<Option<TurnOutcome>, Failed> {
+/// Waits for the end of the turn; none after the first call that finished behind event `since`, if a restart is due.
+async fn follow(app: &App, project: &ProjectId, since: u64, restart: bool) -> Result<Option<TurnOutcome>, Failed> {
     let log = app.services().store.events();
     let told = |error: crate::store::StoreError| Failed(error.to_string());
     let mut woken = log.watch(project).await.map_err(told)?;
     // What happened before a restart is done with, unless it ended the turn.
     let mut seq = 0;
-    let start = log.state(project).await.map_err(told)?.seq;
     loop {
         woken.borrow_and_update();
         let events = log.after(project, seq, BATCH).await.map_err(told)?;
@@ -167,7 +167,7 @@ async fn follow(app: &App, project: &ProjectId, restart: bool) -> Result<Option<
             seq = event.seq;
             match event.body {
                 EventBody::TurnFinished { outcome, .. } => return Ok(Some(outcome)),
-                EventBody::ToolCallFinished { .. } if restart && seq > start => return Ok(None),
+                EventBody::ToolCallFinished { .. } if restart && seq > since => return Ok(None),
                 _ => {}
             }
         }

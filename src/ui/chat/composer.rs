@@ -3,12 +3,14 @@
 
 use super::attachments::{Waiting, WaitingFiles};
 use crate::domain::Attached;
+use crate::server_fns::try_model;
 use crate::ui::browser;
 use crate::ui::kit::{Icon, Notice, effect, live, memo, on};
 use crate::ui::page::ModelOption;
 use leptos::ev::{Event, KeyboardEvent, MouseEvent};
 use leptos::html;
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -17,6 +19,35 @@ pub struct Outgoing {
     pub text: String,
     /// Uploaded files that go with it.
     pub files: Vec<Attached>,
+}
+
+/// The model that the next message goes to.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    /// Its id, without how much it shall think.
+    pub model: RwSignal<String>,
+    /// How much that is: `low`, `medium`, `high`, or empty for its own way.
+    pub effort: RwSignal<String>,
+}
+
+impl Choice {
+    /// Begins with this model.
+    pub fn new(model: String, effort: String) -> Self {
+        Self { model: RwSignal::new(model), effort: RwSignal::new(effort) }
+    }
+
+    /// The id that is sent; none for the default model.
+    pub fn id(self) -> Option<String> {
+        let (mut id, effort) = (self.model.get_untracked(), self.effort.get_untracked());
+        if id.is_empty() {
+            return None;
+        }
+        if !effort.is_empty() {
+            id.push(':');
+            id.push_str(&effort);
+        }
+        Some(id)
+    }
 }
 
 /// A text box with attachments, model picker, Send and Stop.
@@ -32,7 +63,7 @@ pub fn Composer(
     /// Models to choose from.
     models: Vec<ModelOption>,
     /// The chosen one.
-    model: RwSignal<String>,
+    choice: Choice,
     /// While something is being sent.
     busy: Signal<bool>,
     /// While the agent works.
@@ -54,8 +85,15 @@ pub fn Composer(
     let waiting = Waiting::new();
     let root = NodeRef::<html::Div>::new();
     waiting.watch(root);
-    let blind: Vec<String> = models.iter().filter(|option| option.blind).map(|option| option.id.clone()).collect();
+    let ids_of = |fits: fn(&ModelOption) -> bool| -> Vec<String> {
+        models.iter().filter(|option| fits(option)).map(|option| option.id.clone()).collect()
+    };
+    let (blind, demo) = (ids_of(|option| option.blind), ids_of(|option| option.demo));
+    let untried = ids_of(|option| option.untried);
+    let model = choice.model;
     let blind = memo(move || blind.contains(&model.get()));
+    let trial = follow_trials(model, untried);
+    let thinks = memo(move || !demo.contains(&model.get()));
     let field = NodeRef::<html::Textarea>::new();
     let key = StoredValue::new(draft);
     // The draft is this browser's: the server has none, so it is put in after hydration.
@@ -116,12 +154,14 @@ pub fn Composer(
             ></textarea>
             <WaitingFiles waiting blind />
             <Notice error=waiting.failure />
+            <p class="composer-note" role="status">{live::text(move || trial.get())}</p>
             <div class="composer-bar">
                 <label class="icon-button attach" title="Attach images and files">
                     <Icon name="attach" />
                     <input type="file" name="files" multiple aria-label="Attach images and files" />
                 </label>
                 <ModelPicker models model />
+                <EffortPicker effort=choice.effort thinks />
                 <span class="hint">
                     {live::text(move || if working.get() { "Sent messages wait for this turn" } else { "Shift + Enter for a new line" })}
                 </span>
@@ -157,6 +197,33 @@ pub fn Composer(
     .into_any()
 }
 
+/// What is found out about the chosen model while it is tried: in words, as it comes.
+fn follow_trials(model: RwSignal<String>, untried: Vec<String>) -> RwSignal<String> {
+    let words = RwSignal::new(String::new());
+    effect(move || {
+        let id = model.get();
+        words.set(String::new());
+        if !untried.contains(&id) {
+            return;
+        }
+        spawn_local(async move {
+            let mut seen = 0;
+            // Without an answer there is nothing to say: the trial is a courtesy.
+            while let Ok(trial) = try_model(id.clone(), seen).await {
+                if model.get_untracked() != id {
+                    return;
+                }
+                words.set(trial.words);
+                seen = trial.step;
+                if !trial.running {
+                    return;
+                }
+            }
+        });
+    });
+    words
+}
+
 /// Chooses the model for what is sent next.
 #[component]
 fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoView {
@@ -187,6 +254,30 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
         <label class="model-picker" hidden=none>
             <span class="visually-hidden">"Model"</span>
             <select name="model" on:change=on(move |event: Event| model.set(event_target_value(&event)))>
+                {options}
+            </select>
+            <Icon name="chevron" />
+        </label>
+    }
+    .into_any()
+}
+
+/// How much a model shall think: what is sent, and its name.
+const EFFORTS: [(&str, &str); 4] = [("", "Default"), ("low", "Low"), ("medium", "Medium"), ("high", "High")];
+
+/// Chooses how much the model thinks.
+#[component]
+fn EffortPicker(effort: RwSignal<String>, thinks: Memo<bool>) -> impl IntoView {
+    let chosen = effort.get_untracked();
+    let options = EFFORTS
+        .into_iter()
+        .map(|(value, name)| view! { <option value=value selected=value == chosen>{name}</option> })
+        .collect_view();
+    view! {
+        <label class="model-picker effort" title="How much the model thinks" hidden=live::flag(move || !thinks.get())>
+            <span class="visually-hidden">"Thinking"</span>
+            <Icon name="thought" />
+            <select name="effort" on:change=on(move |event: Event| effort.set(event_target_value(&event)))>
                 {options}
             </select>
             <Icon name="chevron" />

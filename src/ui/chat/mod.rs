@@ -7,7 +7,7 @@ mod outcome;
 mod plan;
 mod tool;
 
-pub use composer::{Composer, Outgoing};
+pub use composer::{Choice, Composer, Outgoing};
 
 use crate::domain::{Change, FaultState, MessageId};
 use crate::server_fns::{send_message, stop_turn};
@@ -56,8 +56,7 @@ pub fn Chat(
         bench.failure.set(None);
         sending.set(true);
         spawn_local(async move {
-            let model = Some(bench.model.get_untracked()).filter(|m| !m.is_empty());
-            match send_message(store.id(), text, files, model).await {
+            match send_message(store.id(), text, files, bench.choice.id()).await {
                 Ok(_) => {
                     browser::store(&key, "");
                     bench.sent.update(|n| *n += 1);
@@ -88,7 +87,7 @@ pub fn Chat(
                     placeholder="Ask for a change…"
                     draft
                     models
-                    model=bench.model
+                    choice=bench.choice
                     busy=sending.into()
                     working=working.into()
                     cleared=bench.sent.into()

@@ -169,9 +169,8 @@ fn Faults(frame: Frame) -> impl IntoView {
     let fix = move |_| {
         let faults = frame.faults.get_untracked().join("\n");
         frame.faults.set(Vec::new());
-        let model = Some(bench.model.get_untracked()).filter(|m| !m.is_empty());
         let text = format!("The preview reports this error, please fix it:\n\n```\n{faults}\n```");
-        bench.act(send_message(store.id(), text, Vec::new(), model));
+        bench.act(send_message(store.id(), text, Vec::new(), bench.choice.id()));
         bench.phone_chat.set(true);
     };
     live::view(move || {

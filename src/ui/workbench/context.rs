@@ -3,6 +3,7 @@
 use crate::domain::{ApiError, Change, CommandId};
 use crate::server_fns::{command_output, stop_turn};
 use crate::ui::browser;
+use crate::ui::chat::Choice;
 use crate::ui::kit::effect;
 use crate::ui::page::{Layout, Pane, ProjectPage};
 use crate::ui::store::Store;
@@ -31,7 +32,7 @@ pub struct Workbench {
     /// The last action's failure.
     pub failure: RwSignal<Option<ApiError>>,
     /// Model of the next message.
-    pub model: RwSignal<String>,
+    pub choice: Choice,
     /// How many messages were sent from here.
     pub sent: RwSignal<u32>,
     // Whether the person chose a pane: then it never changes by itself.
@@ -50,7 +51,7 @@ impl Workbench {
             command: RwSignal::new(None),
             network: RwSignal::new(false),
             failure: RwSignal::new(None),
-            model: RwSignal::new(page.model.clone()),
+            choice: Choice::new(page.model.clone(), page.effort.clone()),
             sent: RwSignal::new(0),
             chosen: RwSignal::new(false),
         }
