@@ -161,7 +161,7 @@ fn Spans<'a>(timeline: Timeline, page: &'a RunPage) -> impl IntoView + use<> {
     let rows: Vec<_> = spans.into_iter().map(|span| view! { <Line span start end list=list.clone() /> }).collect();
     let nothing = rows.is_empty();
     view! {
-        <section class="panel timeline">
+        <section class="panel">
             <div class="row between">
                 <h2>"Timeline"</h2>
                 <nav class="switch" aria-label="What the timeline shows">{choices}</nav>
@@ -269,7 +269,7 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
                 {text("Attempts", Some(format!("{} of {}", run.attempt, run.max_attempts)))}
                 {text("Cut off", (detail.crashes > 0).then(|| format!("{} times by the death of the server", detail.crashes)))}
                 {text("Queue", detail.queue.clone())}
-                {text("Lane", detail.lane.clone())}
+                {text("One at a time", detail.lane.clone())}
                 {text("Priority", (detail.priority != 0).then(|| format!("{} s", detail.priority)))}
                 {moment_of("Expires", detail.expires_at.filter(|_| run.started_at.is_none()))}
                 {text("Time limit", detail.max_duration_ms.map(duration))}

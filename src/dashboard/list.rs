@@ -42,7 +42,7 @@ pub fn list_html(page: ListPage) -> String {
         let errors = ListQuery { view: "errors".to_owned(), ..ListQuery::default() };
         let failures = page.errors.len();
         view! {
-            <div class="row between runs-head">
+            <div class="row between">
                 <h1>"Runs"</h1>
                 <nav class="switch" aria-label="View">
                     <a href=runs.href() aria-current=current(!in_errors)>"All runs"</a>

@@ -58,7 +58,7 @@ pub(super) fn Frame(
 #[component]
 fn ThemeForm(theme: Theme, here: String) -> impl IntoView {
     view! {
-        <form class="theme-form" method="post" action="/theme">
+        <form method="post" action="/theme">
             <input type="hidden" name="next" value=here />
             <button class="icon-button" name="theme" value=theme.next().slug() aria-label=theme.label() title=theme.label()>
                 <Icon name=theme.icon() />

@@ -47,7 +47,7 @@ fn Money(here: String, spent: Usage, budget: Option<u64>) -> impl IntoView {
     );
     let budget = budget.map(|micro| format!("{:.2}", micro as f64 / 1e6));
     view! {
-        <Section name="Money">
+        <Section name="Cost and budget">
             <p>{used}</p>
             <Form action=here hidden=vec![("set", "budget".to_owned())]>
                 <Field label="Budget in US dollars; empty for none. The agent stops when it is used up.">

@@ -81,7 +81,7 @@ pub(super) fn Settings(page: SettingsPage) -> impl IntoView {
                 {if healthy {
                     "Apps run isolated."
                 } else {
-                    "Something is missing. Each line says how to mend it."
+                    "Something is missing. Each line says what to do."
                 }}
             </p>
             <ul class="checks">{checks}</ul>

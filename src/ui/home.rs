@@ -50,7 +50,6 @@ pub fn Home(
             <section class="hero">
                 <h1>"What shall we build?"</h1>
                 <form
-                    class="hero-form"
                     method="post"
                     action="/new"
                     enctype="multipart/form-data"
