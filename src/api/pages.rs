@@ -71,7 +71,7 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model_endpoint: config.model.configured.then(|| endpoint_host(&config.model.base_url)),
         default_model: app.models.default_model().await,
-        demo: !config.model.configured,
+        demo: !config.model.configured && app.models.only_demo().await,
         key_set: config.model.api_key.is_some(),
         checks: checks.collect(),
         preview_domain: config.server.preview_domain.clone(),
@@ -136,12 +136,13 @@ pub async fn sign_in(
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
     let https = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
-    let checked = form
-        .map_err(form_failure)
-        .and_then(|Form(form)| Ok((app.guard.sign_in(peer.ip(), &form.token, https)?, form.next)));
-    match checked {
-        Ok((set, next)) => ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response(),
-        Err(error) => failure(&app, &headers, error),
+    let SignIn { token, next } = match form {
+        Ok(Form(form)) => form,
+        Err(rejection) => return failure(&app, &headers, form_failure(rejection)),
+    };
+    match app.guard.sign_in(peer.ip(), &token, https) {
+        Ok(set) => ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response(),
+        Err(error) => redrawn(&app, &headers, Document::Login { next: local_path(&next).to_owned() }, error),
     }
 }
 
@@ -171,12 +172,34 @@ pub async fn choose_theme(
 
 /// Any failure, as a page for a person and as JSON for a program.
 pub fn failure(app: &AppState, headers: &HeaderMap, failure: Failure) -> Response {
-    let html = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"));
-    if !html {
+    if !is_for_a_person(headers) {
         return failure.into_response();
     }
     let (status, error) = failure.identified();
-    (status, read_only(app, headers, Document::Error { error, status: status.as_u16() })).into_response()
+    let back = came_from(headers);
+    (status, read_only(app, headers, Document::Error { error, status: status.as_u16(), back })).into_response()
+}
+
+/// The page of a form that changed nothing, with what was typed and why, under the failure's status.
+pub(super) fn redrawn(app: &AppState, headers: &HeaderMap, page: Document, failure: Failure) -> Response {
+    if !is_for_a_person(headers) {
+        return failure.into_response();
+    }
+    let (status, error) = failure.identified();
+    (status, draw(app, headers, |options| document_html(page, Some(error.message), options))).into_response()
+}
+
+pub(super) fn is_for_a_person(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"))
+}
+
+/// The page of ours that led here, if a browser says so.
+fn came_from(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (_, page) = text(header::REFERER)?.split_once("://")?;
+    let at = page.find('/')?;
+    let (host, path) = page.split_at(at);
+    (Some(host) == text(header::HOST)).then(|| local_path(path).to_owned())
 }
 
 pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData, Failure>) -> Response {
@@ -188,7 +211,7 @@ pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData,
 
 /// Sends a document.
 pub(super) fn read_only(app: &AppState, headers: &HeaderMap, page: Document) -> Response {
-    draw(app, headers, |options| document_html(page, options))
+    draw(app, headers, |options| document_html(page, None, options))
 }
 
 /// Draws a page under a nonce of its own.

@@ -1,9 +1,9 @@
 //! Models: endpoints with their keys, what each model is known to do, favourites.
 
-use super::{answer, done, fields};
+use super::{answer, done, done_or_again, fields};
 use crate::api::AppState;
 use crate::api::error::{Failure, Query};
-use crate::documents::{Document, EndpointRow, ModelRow, ModelsPage};
+use crate::documents::{Document, EndpointRow, ModelRow, ModelsPage, models_address};
 use crate::domain::ApiError;
 use crate::llm::{Aptitude, ModelInfo};
 use crate::store::ModelNote;
@@ -34,26 +34,31 @@ pub async fn models(
 ) -> Response {
     let page = async {
         let Query(ModelsQuery { q }) = query?;
-        let endpoints = app.services.store.secrets().endpoints().await?;
-        let notes = app.services.store.secrets().model_notes().await?;
-        let (models, problem) = app.services.catalog.list().await;
-        let endpoints = endpoints.into_iter().map(|endpoint| {
-            let key_set = endpoint.key.is_some();
-            EndpointRow { prefix: endpoint.prefix, name: endpoint.name, base_url: endpoint.base_url, key_set }
-        });
-        let mut models = found(models, &notes, &q);
-        let more = models.len().saturating_sub(SHOWN);
-        models.truncate(SHOWN);
-        Ok(Document::Models(ModelsPage {
-            endpoints: endpoints.collect(),
-            problem: problem.map(|problem| problem.to_string()),
-            search: q,
-            models,
-            more,
-        }))
+        page(&app, q, <(String, String)>::default()).await
     };
     let page = page.await;
     answer(&app, &headers, page)
+}
+
+async fn page(app: &AppState, q: String, typed: (String, String)) -> Result<Document, Failure> {
+    let endpoints = app.services.store.secrets().endpoints().await?;
+    let notes = app.services.store.secrets().model_notes().await?;
+    let (models, problem) = app.services.catalog.list().await;
+    let endpoints = endpoints.into_iter().map(|endpoint| {
+        let key_set = endpoint.key.is_some();
+        EndpointRow { prefix: endpoint.prefix, name: endpoint.name, base_url: endpoint.base_url, key_set }
+    });
+    let mut models = found(models, &notes, &q);
+    let more = models.len().saturating_sub(SHOWN);
+    models.truncate(SHOWN);
+    Ok(Document::Models(ModelsPage {
+        endpoints: endpoints.collect(),
+        problem: problem.map(|problem| problem.to_string()),
+        search: q,
+        models,
+        more,
+        typed,
+    }))
 }
 
 /// The models whose ids have all the words, favourites first.
@@ -83,6 +88,9 @@ pub struct Change {
     url: String,
     #[serde(default)]
     key: String,
+    /// What was searched for.
+    #[serde(default)]
+    q: String,
 }
 
 /// `POST /settings/models`
@@ -91,8 +99,11 @@ pub async fn change(
     headers: HeaderMap,
     form: Result<Form<Change>, FormRejection>,
 ) -> Response {
+    let Change { set, name, url, key, q } = match fields(form) {
+        Ok(asked) => asked,
+        Err(error) => return done(&app, &headers, Err(error)),
+    };
     let result = async {
-        let Change { set, name, url, key } = fields(form)?;
         match set.as_str() {
             "endpoint" => app.services.save_endpoint(&name, &url, Some(&key)).await?,
             "remove" => app.services.remove_endpoint(&name).await?,
@@ -101,8 +112,9 @@ pub async fn change(
             _ => return Err(ApiError::invalid("There is no such setting.").into()),
         }
         app.models.refresh();
-        Ok("/settings/models".to_owned())
+        Ok(models_address(&q))
     };
     let result: Result<String, Failure> = result.await;
-    done(&app, &headers, result)
+    let typed = if set == "endpoint" { (name, url) } else { Default::default() };
+    done_or_again(&app, &headers, result, page(&app, q, typed)).await
 }
