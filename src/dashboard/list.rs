@@ -168,6 +168,8 @@ fn Table(runs: Vec<RunSummary>, query: ListQuery, projects: Vec<(ProjectId, Stri
     let rows: Vec<_> = rows.collect();
     view! {
         <form method="post" action="/runs/bulk">
+            // Enter on a checkbox presses the form's first button: this one, which does nothing.
+            <button type="submit" disabled hidden></button>
             {fields}
             <div class="table-wrap">
                 <table class="runs all">

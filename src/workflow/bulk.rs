@@ -48,8 +48,8 @@ impl Workflow {
         Ok(report)
     }
 
-    /// Does it to the newest runs that fit. Only runs it applies to are counted.
-    pub async fn bulk_where(&self, filter: RunFilter, action: BulkAction) -> Result<BulkReport, WorkflowError> {
+    /// The newest runs that fit and that it applies to; one more than [`BULK_MAX`] says that there are more.
+    pub async fn bulk_fits(&self, filter: RunFilter, action: BulkAction) -> Result<Vec<RunId>, WorkflowError> {
         let mut filter = RunFilter { limit: Some(200), before: None, after: None, ..filter };
         let mut runs = Vec::new();
         while runs.len() <= BULK_MAX {
@@ -59,6 +59,7 @@ impl Workflow {
             let applies = |ended: bool| ended == (action == BulkAction::Replay);
             runs.extend(page.into_iter().filter(|run| applies(run.status.is_final())).map(|run| run.id));
         }
-        self.bulk(&runs, action).await
+        runs.truncate(BULK_MAX + 1);
+        Ok(runs)
     }
 }
