@@ -10,7 +10,7 @@ use crate::domain::{ApiError, Attached, Attachment, OutputWindow, ProjectId, Pro
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
-use crate::ui::{Layout, PageData, ProjectPage, ShellOptions, Theme, shell};
+use crate::ui::{Layout, PageData, ProjectList, ProjectPage, ShellOptions, Theme, shell};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, State};
@@ -27,10 +27,31 @@ const TAILS: usize = 256 * 1024;
 /// Commands whose output comes with the workbench; that of older ones is fetched when it is looked at.
 const TAILED: usize = 12;
 
+/// The query of the home page.
+#[derive(Debug, Default, Deserialize)]
+pub struct HomeQuery {
+    /// Words that the projects must have.
+    #[serde(default)]
+    q: String,
+    /// How many projects are shown at most.
+    show: Option<usize>,
+}
+
 /// `GET /`
-pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub async fn home(
+    State(app): State<AppState>,
+    query: Result<Query<HomeQuery>, Failure>,
+    headers: HeaderMap,
+) -> Response {
     let page = async {
-        let projects = app.services.store.events().projects().await?;
+        let Query(HomeQuery { q, show }) = query?;
+        let most = show.unwrap_or_default().max(ProjectList::PAGE);
+        let (shown, total) = app.services.find_projects(&q, most).await?;
+        let more = (total > shown.len()).then(|| {
+            let words: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
+            format!("/?q={words}&show={}", shown.len() + ProjectList::PAGE)
+        });
+        let projects = ProjectList { shown, total, search: q.trim().to_owned(), more };
         let (models, samples) = (app.models.options().await, app.models.samples());
         let demo = !app.services.config.model.configured && app.models.only_demo().await;
         Ok(PageData::Home { projects, models, samples, demo })

@@ -99,13 +99,14 @@ fn script_json(page: &PageData) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::page::Sample;
+    use crate::ui::page::{ProjectList, Sample};
 
     #[test]
     fn page_data_cannot_break_out_of_its_script() {
         let prompt = "</script><script>alert(1)".to_owned();
         let sample = Sample { title: String::new(), stack: String::new(), prompt };
-        let page = PageData::Home { projects: Vec::new(), models: Vec::new(), samples: vec![sample], demo: false };
+        let page =
+            PageData::Home { projects: ProjectList::default(), models: Vec::new(), samples: vec![sample], demo: false };
         let assets = Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() };
         let options = ShellOptions { nonce: "n0", assets: &assets, theme: Theme::Dark, reload_script: None };
         let html = shell(page.clone(), &options);

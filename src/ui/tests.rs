@@ -1,6 +1,6 @@
 //! What the server renders: readable without scripts, and allowed by the content security policy.
 
-use super::{Assets, Layout, ModelOption, PageData, ProjectPage, Sample, ShellOptions, Theme, shell};
+use super::{Assets, Layout, ModelOption, PageData, ProjectList, ProjectPage, Sample, ShellOptions, Theme, shell};
 use crate::domain::{
     CallId, Event, EventBody, FileKind, MessageId, ModelRef, OutputWindow, ProjectId, ProjectState, RunId, TurnOutcome,
     build_tree,
@@ -87,7 +87,8 @@ fn a_failed_turn_shows_its_reason_and_a_way_on() {
 #[test]
 fn nothing_rendered_needs_a_style_attribute_or_an_inline_handler() {
     let sample = Sample { title: "Board".into(), stack: "none".into(), prompt: "a board".into() };
-    let home = PageData::Home { projects: Vec::new(), models: Vec::new(), samples: vec![sample], demo: true };
+    let home =
+        PageData::Home { projects: ProjectList::default(), models: Vec::new(), samples: vec![sample], demo: true };
     for html in [html(home), html(project(TurnOutcome::Completed))] {
         assert!(!html.contains(" style=\"") && !html.contains(" onclick="), "{html}");
         for (at, _) in html.match_indices("<script").chain(html.match_indices("<style")) {
