@@ -20,6 +20,10 @@ test('a key for programs is shown once, opens the e2b API, and is refused after 
   const row = page.getByRole('listitem').filter({ hasText: name });
   await expect(row).toContainText(`…${key.slice(-4)}`);
   await expect(page.getByRole('main')).not.toContainText(key);
+  // One press asks and says what will be lost.
+  await row.getByText('Revoke', { exact: true }).first().click();
+  await expect(row).toContainText('Its sandboxes end');
+  expect(await status()).toBe(200);
   await row.getByRole('button', { name: `Revoke ${name}` }).click();
   await expect(page).toHaveURL('/settings/keys');
   await expect(row).toHaveCount(0);

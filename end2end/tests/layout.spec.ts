@@ -25,6 +25,29 @@ test.describe('on a phone', () => {
   });
 });
 
+test('without JavaScript the conversation, files and logs of a finished project are all in sight', async ({ browser, origin, workbench, page, console }) => {
+  console.tolerate(/was preloaded using link preload but not used/);
+  await workbench.askSample(/./);
+  await workbench.appShown();
+  await workbench.settled();
+  const context = await browser.newContext({ javaScriptEnabled: false, baseURL: origin });
+  try {
+    const plain = await context.newPage();
+    await plain.goto(page.url());
+    await expect(plain.getByRole('log').first()).toBeVisible();
+    for (const pane of ['Preview', 'Code', 'Logs', 'Runs']) {
+      const panel = plain.locator(`#pane-${pane.toLowerCase()}`);
+      await expect(panel, pane).toBeVisible();
+      expect((await panel.boundingBox())!.height, pane).toBeGreaterThan(40);
+    }
+    await expect(plain.getByRole('tree')).toBeVisible();
+    await expect(plain.locator('#pane-logs .log-line').first()).toBeVisible();
+    await expect(plain.locator('#pane-runs').getByRole('link', { name: /agentTurn/ }).first()).toBeVisible();
+  } finally {
+    await context.close();
+  }
+});
+
 test.describe('without JavaScript', () => {
   test.use({ javaScriptEnabled: false });
 

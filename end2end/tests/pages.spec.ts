@@ -1,4 +1,7 @@
 import { expect, test } from './fixtures/test';
+import { FakeModel, neverEnds } from './fixtures/fake-model';
+import { Server } from './fixtures/server';
+import { Workbench } from './fixtures/workbench';
 
 // The console of every page is checked by the `console` fixture.
 for (const path of ['/', '/runs']) {
@@ -74,7 +77,28 @@ test('the first load, HTML, styles, script and WebAssembly, is at most 250 KB co
 test('the keyless home page offers samples and says that a demo answers', async ({ page, workbench }) => {
   await workbench.open('/');
   expect(await page.getByRole('group', { name: 'Sample prompts' }).getByRole('button').count()).toBeGreaterThanOrEqual(4);
-  await expect(page.getByText('AI_GATEWAY_API_KEY')).toBeVisible();
+  await page.getByRole('link', { name: 'add a model' }).click();
+  await expect(page).toHaveURL('/settings/models');
+  await expect(page.getByRole('heading', { name: 'Endpoints' })).toBeVisible();
+});
+
+test('the home page follows its projects without being loaded again', async ({ page, request }) => {
+  const model = await FakeModel.start(neverEnds('Thinking'));
+  const server = await Server.start(model.env);
+  try {
+    const workbench = new Workbench(page, server.baseURL);
+    await workbench.ask('A small shop');
+    await expect(workbench.stopButton).toBeVisible();
+    const project = new URL(page.url()).pathname.split('/').pop();
+    await workbench.open('/');
+    const card = page.getByRole('listitem').filter({ hasText: 'A small shop' });
+    await expect(card).toContainText('working');
+    await request.post(`${server.baseURL}/api/projects/${project}/stop`);
+    await expect(card).not.toContainText('working', { timeout: 15_000 });
+  } finally {
+    await server.stop();
+    await model.stop();
+  }
 });
 
 test('a prompt the demo cannot build gets an honest answer, not a pretended one', async ({ workbench }) => {

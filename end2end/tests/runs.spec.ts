@@ -71,6 +71,68 @@ test('the runs of a turn are listed, filtered, read on a timeline and replayed w
   }
 });
 
+test('a change that comes while a box is checked is shown once it is not, and Enter opens, never cancels', async ({ page }) => {
+  const model = await FakeModel.start(neverEnds('One'));
+  const server = await Server.start(model.env);
+  try {
+    const workbench = new Workbench(page, server.baseURL);
+    await workbench.ask('One');
+    await expect(workbench.stopButton).toBeVisible();
+    const bench = page.url();
+    await workbench.open('/runs?task=agentTurn');
+    const turn = run(page, 'agentTurn');
+    await expect(turn).toContainText('Executing');
+    const box = turn.getByRole('checkbox');
+    await box.check();
+
+    const other = await page.context().newPage();
+    const second = new Workbench(other, server.baseURL);
+    await second.open(new URL(bench).pathname);
+    await second.stopButton.click();
+    await expect(second.stopButton).toBeHidden();
+    await other.goto(page.url());
+    await expect(run(other, 'agentTurn')).toContainText('Canceled');
+    await other.close();
+
+    await expect(turn, 'what is chosen stays').toContainText('Executing');
+    await expect(box).toBeChecked();
+    await box.uncheck();
+    await page.getByRole('heading', { level: 1 }).click();
+    await expect(turn).toContainText('Canceled');
+
+    await turn.getByRole('checkbox').focus();
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/\/runs\/run_/);
+  } finally {
+    await server.stop();
+    await model.stop();
+  }
+});
+
+test('an action on all runs that fit says how many they are and waits for a yes', async ({ page }) => {
+  const model = await FakeModel.start(says('One.'));
+  const server = await Server.start(model.env);
+  try {
+    const workbench = new Workbench(page, server.baseURL);
+    await workbench.ask('One');
+    await workbench.settled();
+    await workbench.open('/runs?task=agentTurn');
+    await page.getByRole('combobox', { name: 'Which runs' }).selectOption('All runs that fit');
+    await page.getByRole('button', { name: 'Replay', exact: true }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toContainText('Replay all runs that fit?');
+    await page.getByRole('link', { name: 'Leave them as they are' }).click();
+    await workbench.hydrated();
+    await expect(run(page, 'agentTurn')).toHaveCount(1);
+    await page.getByRole('combobox', { name: 'Which runs' }).selectOption('All runs that fit');
+    await page.getByRole('button', { name: 'Replay', exact: true }).click();
+    await page.getByRole('button', { name: 'Replay 1 run' }).click();
+    await expect(page.getByRole('status')).toContainText('1 run was submitted once more.');
+  } finally {
+    await server.stop();
+    await model.stop();
+  }
+});
+
 test('the list and a run are worked with the keyboard alone, and C cancels what executes', async ({ page }) => {
   const model = await FakeModel.start(says('One.'), neverEnds('Two'));
   const server = await Server.start(model.env);
@@ -108,6 +170,13 @@ test('the list and a run are worked with the keyboard alone, and C cancels what 
     await page.keyboard.press('k');
     await page.waitForURL(newest);
     await workbench.hydrated();
+    await page.keyboard.press('c');
+    const sure = page.getByRole('button', { name: 'Cancel the run' });
+    await expect(sure).toBeFocused();
+    await page.keyboard.press('Escape');
+    await expect(sure).toBeHidden();
+    await expect(heading, 'one press asks').toContainText('Executing');
+    await page.keyboard.press('c');
     await page.keyboard.press('c');
     await expect(heading).toContainText('Canceled');
   } finally {

@@ -4,6 +4,7 @@ use crate::fixtures;
 use async_trait::async_trait;
 use sandcastle::domain::{
     ApiError, Attached, CommandId, ErrorCode, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+    ProjectSummary,
 };
 use sandcastle::render::{highlight, language_of};
 use sandcastle::server_fns::Backend;
@@ -49,6 +50,9 @@ impl Backend for Fixture {
     }
 
     async fn rename_project(&self, _project: ProjectId, _name: String) -> Result<(), ApiError> {
+        refused()
+    }
+    async fn list_projects(&self, _words: String, _most: usize) -> Result<Vec<ProjectSummary>, ApiError> {
         refused()
     }
     async fn delete_project(&self, _project: ProjectId) -> Result<(), ApiError> {

@@ -46,6 +46,8 @@ pub fn run(failed: bool) -> PageData {
         older: Some(id("run_3")),
         show: String::new(),
         notice: None,
+        refused: None,
+        once: String::new(),
         now: NOW,
     };
     PageData::Runs { title: "runCommand run".into(), html: run_html(page), live: false }

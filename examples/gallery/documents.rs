@@ -2,8 +2,8 @@
 
 use crate::script::{START, id, model};
 use sandcastle::documents::{
-    ChangesPage, Check, Document, EditPage, EndpointRow, FaultRow, FaultsPage, KeyRow, KeysPage, ModelRow, ModelsPage,
-    NewKey, ProjectSettings, SettingsPage, TrialRow,
+    ChangesPage, Check, Document, EditPage, EndpointRow, FaultRow, FaultsPage, ImportPage, KeyRow, KeysPage, ModelRow,
+    ModelsPage, NewKey, ProjectSettings, SettingsPage, SurePage, TrialRow, Typed,
 };
 use sandcastle::domain::{
     ApiError, Checkpoint, Fault, FaultKind, FaultState, FaultView, ModelRef, NetworkPolicy, Usage,
@@ -12,7 +12,7 @@ use sandcastle::llm::{ModelInfo, ModelSource};
 use sandcastle::sandbox::{ChangeKind, FileChange, Hunk};
 
 /// Addresses of all documents.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 15] = [
     "settings",
     "settings-demo",
     "keys",
@@ -24,6 +24,8 @@ pub const NAMES: [&str; 13] = [
     "faults",
     "faults-none",
     "edit",
+    "edit-refused",
+    "sure",
     "login",
     "not-found",
 ];
@@ -36,7 +38,7 @@ pub fn document(name: &str) -> Option<Document> {
         "keys" => keys(false),
         "keys-made" => keys(true),
         "models" => models(),
-        "import" => Document::Import,
+        "import" => Document::Import(ImportPage::default()),
         "project-settings" => project(),
         "changes" => changes(),
         "faults" => faults(vec![
@@ -44,19 +46,32 @@ pub fn document(name: &str) -> Option<Document> {
             fault(FaultState::Gone, 1, "GET /api/recipes answered 500"),
         ]),
         "faults-none" => faults(Vec::new()),
-        "edit" => Document::Edit(EditPage {
+        "edit" | "edit-refused" => Document::Edit(EditPage {
             project: id("prj_live"),
             message: id("msg_1"),
             text: "A page to search recipes.\n\nShow the time each one takes.".into(),
             files: true,
         }),
+        "sure" => Document::Sure(SurePage {
+            replay: false,
+            count: 312,
+            more: false,
+            fields: Vec::new(),
+            list: "/runs?status=active".into(),
+        }),
         "login" => Document::Login { next: "/".into() },
         "not-found" => Document::Error {
             error: ApiError::not_found("There is no project prj_01k9. It may have been deleted."),
             status: 404,
+            back: Some("/".into()),
         },
         _ => return None,
     })
+}
+
+/// Why a document's form has changed nothing.
+pub fn problem(name: &str) -> Option<String> {
+    (name == "edit-refused").then(|| "The agent is at work; wait for it or stop it first.".into())
 }
 
 fn settings(demo: bool) -> Document {
@@ -96,7 +111,7 @@ fn keys(made: bool) -> Document {
         secret: "e2b_0123456789abcdef0123456789abcdef01237c4e".into(),
     });
     let keys = vec![key("laptop", "e2b", Some(2)), key("nightly jobs of the shop", "trigger", None)];
-    Document::Keys(KeysPage { keys, made })
+    Document::Keys(KeysPage { keys, made, typed: String::new() })
 }
 
 fn models() -> Document {
@@ -135,6 +150,7 @@ fn models() -> Document {
             ModelRow { info: local, favourite: false, badge: Some("small apps: writes files, edits may fail") },
         ],
         more: 41,
+        typed: Default::default(),
     })
 }
 
@@ -153,6 +169,7 @@ fn project() -> Document {
         auto_fix: true,
         secrets: vec!["API_TOKEN".into(), "DATABASE_URL".into()],
         policy,
+        typed: Typed::default(),
     })
 }
 
@@ -192,6 +209,7 @@ fn changes() -> Document {
             file("public/logo.png", ChangeKind::Added, (0, 0), Vec::new()),
         ],
         clone_url: "http://localhost:3000/api/projects/prj_live/repo.git".into(),
+        once: String::new(),
     })
 }
 

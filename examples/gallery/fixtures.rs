@@ -7,7 +7,7 @@ use sandcastle::domain::{
     SandboxPhase, TurnOutcome, build_tree,
 };
 use sandcastle::render::{highlight, language_of, markdown_to_html};
-use sandcastle::ui::{FileBody, FileView, Layout, ModelOption, PageData, ProjectPage, Sample};
+use sandcastle::ui::{FileBody, FileView, Layout, ModelOption, PageData, ProjectList, ProjectPage, Sample};
 
 /// Addresses of all live pages.
 pub const NAMES: [&str; 17] = [
@@ -87,6 +87,8 @@ fn home(projects: Vec<ProjectSummary>, demo: bool) -> PageData {
         sample("Hello server", "Go"),
     ];
     let models = if demo { vec![ModelOption { demo: true, ..option("demo", "Recorded demo", "") }] } else { models() };
+    let more = (projects.len() > 3).then(|| "/?show=120".to_owned());
+    let projects = ProjectList { total: projects.len() * 4, shown: projects, search: String::new(), more };
     PageData::Home { projects, models, effort: String::new(), samples, demo }
 }
 

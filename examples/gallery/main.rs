@@ -80,7 +80,7 @@ async fn page(
     let theme = Theme::from_cookie(query.get("theme").map(String::as_str).unwrap_or_default());
     let options = ShellOptions { nonce: "gallery", assets: &gallery.assets, theme, reload_script: None };
     let html = match (documents::document(&name), fixtures::page(&name, &gallery.app)) {
-        (Some(page), _) => document_html(page, &options),
+        (Some(page), _) => document_html(page, documents::problem(&name), &options),
         (None, Some(page)) => shell(laid_out(page, &query), &options),
         (None, None) => return StatusCode::NOT_FOUND.into_response(),
     };

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     ApiError, Attached, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId,
-    ProjectState,
+    ProjectState, ProjectSummary,
 };
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
@@ -63,6 +63,10 @@ impl Backend for Services {
         let renamed = EventBody::ProjectRenamed { name: name.to_owned() };
         self.store.events().append(&project, vec![renamed]).await?;
         Ok(())
+    }
+
+    async fn list_projects(&self, words: String, most: usize) -> Result<Vec<ProjectSummary>, ApiError> {
+        Ok(self.find_projects(&words, most).await?.0)
     }
 
     async fn delete_project(&self, project: ProjectId) -> Result<(), ApiError> {

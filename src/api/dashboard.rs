@@ -4,8 +4,10 @@
 
 use super::AppState;
 use super::error::{Failure, Path};
-use super::pages::{answer, failure, form_failure};
+use super::once::Once;
+use super::pages::{answer, failure, form_failure, is_for_a_person, read_only};
 use crate::dashboard::{ListPage, ListQuery, RunPage, list_html, run_html};
+use crate::documents::{Document, SurePage};
 use crate::domain::{ApiError, Message, ProjectId, RunId};
 use crate::services::Services;
 use crate::store::now_ms;
@@ -14,7 +16,7 @@ use crate::workflow::{BULK_MAX, BulkAction, BulkReport, Replay, RunFilter};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{OriginalUri, Query, State};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -50,7 +52,7 @@ pub(super) async fn part(services: &Services, path: &str) -> Result<Part, ApiErr
         Some("") => list_part(services, list, &extra).await,
         Some(id) => {
             let id = RunId::parse(id).map_err(|_| ApiError::not_found(format!("there is no run with the id {id}")))?;
-            run_part(services, id, list, extra).await
+            run_part(services, id, list, extra, None).await
         }
         None => Err(ApiError::invalid("that is not the address of a page of runs")),
     }
@@ -84,7 +86,13 @@ async fn list_part(services: &Services, query: ListQuery, extra: &Extra) -> Resu
     Ok(Part { title: "Runs".to_owned(), html: list_html(page), live: true })
 }
 
-async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra) -> Result<Part, ApiError> {
+async fn run_part(
+    services: &Services,
+    id: RunId,
+    list: ListQuery,
+    extra: Extra,
+    refused: Option<(String, String)>,
+) -> Result<Part, ApiError> {
     let now = now_ms();
     let runs = services.workflow.store();
     let detail = runs.detail(&id).await?;
@@ -113,6 +121,8 @@ async fn run_part(services: &Services, id: RunId, list: ListQuery, extra: Extra)
         sandbox: state.as_ref().and_then(|state| Some(state.sandbox.as_ref()?.id.clone())),
         message,
         detail,
+        once: Once::mark(),
+        refused,
         list,
         now,
     });
@@ -151,10 +161,42 @@ pub async fn cancel(State(app): State<AppState>, path: Result<Path<RunId>, Failu
     lead_on(&app, &headers, done.await)
 }
 
+/// `GET /runs/{run}/{what}`: a payload, an output or metadata as JSON, whole.
+pub async fn value(
+    State(app): State<AppState>,
+    path: Result<Path<(RunId, String)>, Failure>,
+    headers: HeaderMap,
+) -> Response {
+    let found = async {
+        let Path((id, what)) = path?;
+        let run = app.services.workflow.record_of(&id).await?;
+        let value = match what.as_str() {
+            "payload" => Some(std::sync::Arc::unwrap_or_clone(run.payload)),
+            "output" => run.output,
+            "metadata" => run.labels.metadata,
+            _ => None,
+        };
+        let value = value.ok_or_else(|| ApiError::not_found(format!("this run has no {what}")))?;
+        serde_json::to_string_pretty(&value).map_err(|error| Failure::from(ApiError::internal(error.to_string())))
+    };
+    match found.await {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => failure(&app, &headers, error),
+    }
+}
+
+/// `GET /runs/{run}/replay`: the address a replay was refused at, opened anew.
+pub async fn to_run(path: Result<Path<RunId>, Failure>, State(app): State<AppState>, headers: HeaderMap) -> Response {
+    lead_on(&app, &headers, path.map(|Path(id)| format!("/runs/{id}")))
+}
+
 /// Body of a replay: the payload as it was edited.
 #[derive(Debug, Default, Deserialize)]
 pub struct ReplayBody {
     payload: Option<String>,
+    /// The mark of the page it was sent from.
+    #[serde(default)]
+    once: String,
 }
 
 /// `POST /runs/{run}/replay`
@@ -164,19 +206,36 @@ pub async fn replay(
     headers: HeaderMap,
     form: Result<Form<ReplayBody>, FormRejection>,
 ) -> Response {
-    let done = async {
-        let (Path(id), Form(body)) = (path?, form.map_err(form_failure)?);
-        let payload = body.payload.map(|text| {
-            serde_json::from_str(&text).map_err(|error| ApiError::invalid(format!("the payload is not JSON: {error}")))
+    let (id, ReplayBody { payload, once }) = match (path, form.map_err(form_failure)) {
+        (Ok(Path(id)), Ok(Form(body))) => (id, body),
+        (Err(error), _) | (_, Err(error)) => return failure(&app, &headers, error),
+    };
+    let (asked, workflow, run) = (payload.clone().unwrap_or_default(), app.services.workflow.clone(), id.clone());
+    let work = async move {
+        let payload = payload.map(|text| {
+            serde_json::from_str(&text).map_err(|error| ApiError::invalid(format!("The payload is not JSON: {error}.")))
         });
         let changes = Replay { payload: payload.transpose()?, ..Replay::default() };
-        let run = app.services.workflow.replay(&id, changes).await?;
-        Ok::<_, Failure>(format!("/runs/{run}?done=replayed-1-0-0"))
+        let run = workflow.replay(&run, changes).await?;
+        Ok(format!("/runs/{run}?done=replayed-1-0-0"))
     };
-    lead_on(&app, &headers, done.await)
+    let error = match app.once(&once, &asked, work).await {
+        Ok(to) => return Redirect::to(&to).into_response(),
+        Err(error) => error,
+    };
+    let refused = Some((asked, error.error.message.clone())).filter(|(typed, _)| !typed.is_empty());
+    let page = run_part(&app.services, id, ListQuery::default(), Extra::default(), refused).await;
+    match page {
+        Ok(Part { title, html, live }) if is_for_a_person(&headers) => {
+            let (status, _) = error.identified();
+            (status, answer(&app, &headers, Ok(PageData::Runs { title, html, live }))).into_response()
+        }
+        _ => failure(&app, &headers, error),
+    }
 }
 
-/// `POST /runs/bulk`: the same action on the chosen runs, or on all that fit.
+/// `POST /runs/bulk`: the same action on the chosen runs, or on all that fit. Before the latter, a page asks and says
+/// how many they are.
 pub async fn bulk(
     State(app): State<AppState>,
     headers: HeaderMap,
@@ -184,36 +243,81 @@ pub async fn bulk(
 ) -> Response {
     let done = async {
         let Form(fields) = form.map_err(form_failure)?;
-        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
-        let (action, word) = match field("action") {
-            "cancel" => (BulkAction::Cancel, "canceled"),
-            "replay" => (BulkAction::Replay, "replayed"),
-            other => return Err(ApiError::invalid(format!("there is no action \"{other}\"")).into()),
-        };
-        let asked: serde_json::Map<_, _> = fields
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "action" | "which" | "run"))
-            .map(|(name, value)| (name.clone(), value.clone().into()))
-            .collect();
-        let query: ListQuery =
-            serde_json::from_value(asked.into()).map_err(|error| ApiError::invalid(error.to_string()))?;
-        let report = if field("which") == "all" {
-            app.services.workflow.bulk_where(query.filter(now_ms())?, action).await?
-        } else {
-            let ids: Result<Vec<RunId>, _> =
-                fields.iter().filter(|(name, _)| name == "run").map(|(_, id)| RunId::parse(id.clone())).collect();
-            let ids = ids.map_err(|error| ApiError::invalid(error.to_string()))?;
-            if ids.is_empty() {
-                return Err(ApiError::invalid("choose runs first, or \"All runs that fit\"").into());
-            }
-            app.services.workflow.bulk(&ids, action).await?
-        };
-        let BulkReport { done, skipped, left_out, .. } = report;
+        bulk_asked(&app, fields).await
+    };
+    match done.await {
+        Ok(Bulk::Done(href)) => Redirect::to(&href).into_response(),
+        Ok(Bulk::Ask(page)) => read_only(&app, &headers, Document::Sure(page)),
+        Err(error) => failure(&app, &headers, error),
+    }
+}
+
+/// What comes of the form.
+enum Bulk {
+    /// It is done; the address of the list that says so.
+    Done(String),
+    /// A question comes first.
+    Ask(SurePage),
+}
+
+/// What the form says besides the list's own fields.
+const BULK_FIELDS: [&str; 6] = ["action", "which", "run", "sure", "until", "once"];
+
+async fn bulk_asked(app: &AppState, fields: Vec<(String, String)>) -> Result<Bulk, Failure> {
+    let field = |name: &str| fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
+    let (action, word) = match field("action") {
+        "cancel" => (BulkAction::Cancel, "canceled"),
+        "replay" => (BulkAction::Replay, "replayed"),
+        other => return Err(ApiError::invalid(format!("there is no action \"{other}\"")).into()),
+    };
+    let asked: serde_json::Map<_, _> = fields
+        .iter()
+        .filter(|(name, _)| !BULK_FIELDS.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
+    let query: ListQuery =
+        serde_json::from_value(asked.into()).map_err(|error| ApiError::invalid(error.to_string()))?;
+    let (ids, left_out) = if field("which") == "all" {
+        let now = now_ms();
+        // What was submitted after the question was not asked about.
+        let to = field("until").parse().unwrap_or(now);
+        let filter = RunFilter { to: Some(to), ..query.filter(now)? };
+        let (mut ids, left_out) = app.services.workflow.bulk_fits(filter, action).await?;
+        let more = ids.len() > BULK_MAX;
+        ids.truncate(BULK_MAX);
+        if field("sure").is_empty() && !ids.is_empty() {
+            return Ok(Bulk::Ask(question(&query, action, ids.len(), more, now)));
+        }
+        (ids, left_out)
+    } else {
+        let ids: Result<Vec<RunId>, _> =
+            fields.iter().filter(|(name, _)| name == "run").map(|(_, id)| RunId::parse(id.clone())).collect();
+        let ids = ids.map_err(|error| ApiError::invalid(error.to_string()))?;
+        if ids.is_empty() {
+            return Err(ApiError::invalid("choose runs first, or \"All runs that fit\"").into());
+        }
+        (ids, 0)
+    };
+    let workflow = app.services.workflow.clone();
+    let work = async move {
+        let report = workflow.bulk(&ids, action).await?;
+        let (done, skipped, left_out) = (report.done, report.skipped, report.left_out + left_out);
         let href = query.href();
         let and = if href.contains('?') { '&' } else { '?' };
-        Ok::<_, Failure>(format!("{href}{and}done={word}-{done}-{skipped}-{left_out}"))
+        Ok(format!("{href}{and}done={word}-{done}-{skipped}-{left_out}"))
     };
-    lead_on(&app, &headers, done.await)
+    app.once(field("once"), "bulk", work).await.map(Bulk::Done)
+}
+
+fn question(query: &ListQuery, action: BulkAction, count: usize, more: bool, now: u64) -> SurePage {
+    let replay = action == BulkAction::Replay;
+    let mut fields = query.fields();
+    let word = if replay { "replay" } else { "cancel" };
+    for (name, value) in [("action", word), ("which", "all"), ("sure", "yes"), ("until", &now.to_string())] {
+        fields.push((name.to_owned(), value.to_owned()));
+    }
+    fields.push(("once".to_owned(), Once::mark()));
+    SurePage { replay, count, more, fields, list: query.href() }
 }
 
 fn lead_on(app: &AppState, headers: &HeaderMap, done: Result<String, Failure>) -> Response {

@@ -15,6 +15,7 @@ mod metrics;
 mod models;
 mod network;
 mod observe;
+mod once;
 mod openapi;
 mod pages;
 mod preview;
@@ -64,6 +65,7 @@ pub struct AppState {
     models: models::Models,
     metrics: metrics::Metrics,
     site: Site,
+    once: Arc<once::Once>,
     /// Cancelled when the server shuts down: streams end.
     shutdown: CancellationToken,
     /// Owns what handlers start and do not wait for.
@@ -87,6 +89,7 @@ impl AppState {
             models: models::Models::new(&services, tasks.clone(), shutdown.clone()),
             metrics: metrics::Metrics::default(),
             site: Site::load(server),
+            once: Arc::default(),
             services,
             shutdown,
             tasks,

@@ -10,7 +10,7 @@ use crate::domain::{ApiError, Attached, Attachment, OutputWindow, ProjectId, Pro
 use crate::sandbox::LogFrom;
 use crate::sandbox::provider::CheckState;
 use crate::server_fns::Backend as _;
-use crate::ui::{Layout, PageData, Pane, ProjectPage, ShellOptions, Theme, shell};
+use crate::ui::{Layout, PageData, Pane, ProjectList, ProjectPage, ShellOptions, Theme, shell};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, State};
@@ -27,10 +27,31 @@ const TAILS: usize = 256 * 1024;
 /// Commands whose output comes with the workbench; that of older ones is fetched when it is looked at.
 const TAILED: usize = 12;
 
+/// The query of the home page.
+#[derive(Debug, Default, Deserialize)]
+pub struct HomeQuery {
+    /// Words that the projects must have.
+    #[serde(default)]
+    q: String,
+    /// How many projects are shown at most.
+    show: Option<usize>,
+}
+
 /// `GET /`
-pub async fn home(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub async fn home(
+    State(app): State<AppState>,
+    query: Result<Query<HomeQuery>, Failure>,
+    headers: HeaderMap,
+) -> Response {
     let page = async {
-        let projects = app.services.store.events().projects().await?;
+        let Query(HomeQuery { q, show }) = query?;
+        let most = show.unwrap_or_default().max(ProjectList::PAGE);
+        let (shown, total) = app.services.find_projects(&q, most).await?;
+        let more = (total > shown.len()).then(|| {
+            let words: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
+            format!("/?q={words}&show={}", shown.len() + ProjectList::PAGE)
+        });
+        let projects = ProjectList { shown, total, search: q.trim().to_owned(), more };
         let (models, samples) = (app.models.options().await, app.models.samples());
         // A favourite may stand before the default, which alone was given an effort.
         let (default, effort) = app.models.default_model().await;
@@ -76,7 +97,7 @@ pub async fn settings(State(app): State<AppState>, headers: HeaderMap) -> Respon
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model_endpoint: config.model.configured.then(|| endpoint_host(&config.model.base_url)),
         default_model: with_effort(app.models.default_model().await),
-        demo: !config.model.configured,
+        demo: !config.model.configured && app.models.only_demo().await,
         key_set: config.model.api_key.is_some(),
         checks: checks.collect(),
         preview_domain: config.server.preview_domain.clone(),
@@ -142,12 +163,13 @@ pub async fn sign_in(
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
     let https = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
-    let checked = form
-        .map_err(form_failure)
-        .and_then(|Form(form)| Ok((app.guard.sign_in(peer.ip(), &form.token, https)?, form.next)));
-    match checked {
-        Ok((set, next)) => ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response(),
-        Err(error) => failure(&app, &headers, error),
+    let SignIn { token, next } = match form {
+        Ok(Form(form)) => form,
+        Err(rejection) => return failure(&app, &headers, form_failure(rejection)),
+    };
+    match app.guard.sign_in(peer.ip(), &token, https) {
+        Ok(set) => ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response(),
+        Err(error) => redrawn(&app, &headers, Document::Login { next: local_path(&next).to_owned() }, error),
     }
 }
 
@@ -177,12 +199,34 @@ pub async fn choose_theme(
 
 /// Any failure, as a page for a person and as JSON for a program.
 pub fn failure(app: &AppState, headers: &HeaderMap, failure: Failure) -> Response {
-    let html = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"));
-    if !html {
+    if !is_for_a_person(headers) {
         return failure.into_response();
     }
     let (status, error) = failure.identified();
-    (status, read_only(app, headers, Document::Error { error, status: status.as_u16() })).into_response()
+    let back = came_from(headers);
+    (status, read_only(app, headers, Document::Error { error, status: status.as_u16(), back })).into_response()
+}
+
+/// The page of a form that changed nothing, with what was typed and why, under the failure's status.
+pub(super) fn redrawn(app: &AppState, headers: &HeaderMap, page: Document, failure: Failure) -> Response {
+    if !is_for_a_person(headers) {
+        return failure.into_response();
+    }
+    let (status, error) = failure.identified();
+    (status, draw(app, headers, |options| document_html(page, Some(error.message), options))).into_response()
+}
+
+pub(super) fn is_for_a_person(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"))
+}
+
+/// The page of ours that led here, if a browser says so.
+fn came_from(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (_, page) = text(header::REFERER)?.split_once("://")?;
+    let at = page.find('/')?;
+    let (host, path) = page.split_at(at);
+    (Some(host) == text(header::HOST)).then(|| local_path(path).to_owned())
 }
 
 pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData, Failure>) -> Response {
@@ -194,7 +238,7 @@ pub(super) fn answer(app: &AppState, headers: &HeaderMap, page: Result<PageData,
 
 /// Sends a document.
 pub(super) fn read_only(app: &AppState, headers: &HeaderMap, page: Document) -> Response {
-    draw(app, headers, |options| document_html(page, options))
+    draw(app, headers, |options| document_html(page, None, options))
 }
 
 /// Draws a page under a nonce of its own.

@@ -1,19 +1,21 @@
 //! `/runs/{run}`: one run, from its payload to its output, and everything in between on a timeline.
 
 use super::failure::failed;
-use super::parts::{Copy, Mark, When, moment, queued, short, took};
+use super::parts::{Copy, CopyBelow, Mark, When, moment, queued, short, took};
 use super::query::ListQuery;
 use super::timeline::{Kind, Show, Span, Timeline};
 use crate::domain::html::escape_textarea;
 use crate::domain::{MessageId, RunDetail, RunId, SandboxId};
 use crate::store::Descendant;
-use crate::ui::kit::duration;
+use crate::ui::kit::{bytes, duration};
 use crate::ui::run_words::StatusPill;
 use leptos::prelude::*;
 use serde_json::Value;
 
 /// The longest payload that can be edited before a replay, in bytes.
 const EDIT_MAX: usize = 256 << 10;
+/// What is shown of a payload or an output, in bytes.
+const SHOWN_MAX: usize = 64 << 10;
 
 /// Everything the page of a run shows.
 pub struct RunPage {
@@ -41,6 +43,10 @@ pub struct RunPage {
     pub show: String,
     /// What the last action did.
     pub notice: Option<String>,
+    /// A payload that was typed for a replay and could not be sent, and why.
+    pub refused: Option<(String, String)>,
+    /// Marks this look at the page, so that a replay that is asked for twice is made once.
+    pub once: String,
     /// Unix ms.
     pub now: u64,
 }
@@ -50,16 +56,20 @@ pub fn run_html(page: RunPage) -> String {
     super::html(move || {
         let timeline = Timeline::of(&page.detail, &page.descendants, Show::parse(&page.show), page.now);
         let RunDetail { output, metadata, .. } = page.detail.clone();
+        let payload = pretty(&page.payload);
+        let id = page.detail.summary.id.clone();
+        let shown = |title, what, text| view! { <Json id=id.clone() title what text /> };
         view! {
-            <Head page=&page />
+            <Head page=&page payload=payload.clone() />
             {page.notice.clone().map(|notice| view! { <p class="notice" role="status"><span>{notice}</span></p> })}
+            {page.refused.clone().map(|(_, why)| view! { <p class="notice" role="alert"><Mark name="alert" /><span>{why}</span></p> })}
             {failed(&page.detail, &page.descendants, &page.list)}
             <div class="run-columns">
                 <div class="run-main">
                     <Spans timeline page=&page />
-                    <Json title="Payload" what="payload" value=page.payload.clone() />
-                    {output.map(|output| view! { <Json title="Output" what="output" value=output /> })}
-                    {metadata.map(|metadata| view! { <Json title="Metadata" what="metadata" value=metadata /> })}
+                    {shown("Payload", "payload", payload)}
+                    {output.map(|output| shown("Output", "output", pretty(&output)))}
+                    {metadata.map(|metadata| shown("Metadata", "metadata", pretty(&metadata)))}
                 </div>
                 <Facts page=&page />
             </div>
@@ -69,7 +79,7 @@ pub fn run_html(page: RunPage) -> String {
 }
 
 #[component]
-fn Head<'a>(page: &'a RunPage) -> impl IntoView + use<> {
+fn Head<'a>(page: &'a RunPage, payload: String) -> impl IntoView + use<> {
     let run = &page.detail.summary;
     let step = |id: &Option<RunId>, name: &'static str, rel: &'static str, key: &'static str, icon: &'static str| {
         let href = id.as_ref().map(|id| page.list.first_page().under(&format!("/runs/{id}")))?;
@@ -79,14 +89,16 @@ fn Head<'a>(page: &'a RunPage) -> impl IntoView + use<> {
         )
     };
     let actions = if run.status.is_final() {
+        let (typed, open) = match &page.refused {
+            Some((typed, _)) => (typed.clone(), true),
+            None => (payload, false),
+        };
         page.no_replay
             .is_none()
-            .then(|| view! { <ReplayForm id=run.id.clone() payload=page.payload.clone() /> })
+            .then(|| view! { <ReplayForm id=run.id.clone() text=typed open once=page.once.clone() /> })
             .into_any()
     } else {
-        let action = format!("/runs/{}/cancel", run.id);
-        view! { <form method="post" action=action><button class="button danger" type="submit" data-key="c" title="Cancel (C)"><Mark name="stop" />"Cancel"</button></form> }
-            .into_any()
+        view! { <CancelForm id=run.id.clone() /> }.into_any()
     };
     view! {
         <div class="row between run-head">
@@ -106,24 +118,39 @@ fn Head<'a>(page: &'a RunPage) -> impl IntoView + use<> {
     .into_any()
 }
 
+/// Stops the run, after a question. One key opens the question, and the same or Enter answers it.
+#[component]
+fn CancelForm(id: RunId) -> impl IntoView {
+    view! {
+        <details class="ask hold">
+            <summary class="button danger" data-key="c" title="Cancel (C)"><Mark name="stop" />"Cancel"</summary>
+            <form method="post" action=format!("/runs/{id}/cancel")>
+                <p>"The run is stopped, with the runs it started. What they have done by then stays."</p>
+                <button class="button small danger" type="submit" data-key="c" title="C or Enter">"Cancel the run"</button>
+            </form>
+        </details>
+    }
+    .into_any()
+}
+
 /// Submits the run again, with another payload if it is edited.
 #[component]
-fn ReplayForm(id: RunId, payload: Value) -> impl IntoView {
-    let text = pretty(&payload);
+fn ReplayForm(id: RunId, text: String, open: bool, once: String) -> impl IntoView {
     let action = format!("/runs/{id}/replay");
     let editor = (text.len() <= EDIT_MAX).then(|| {
         let rows = text.lines().count().clamp(3, 16).to_string();
         view! {
             <label>
                 <span>"Payload"</span>
-                <textarea class="input json" name="payload" rows=rows spellcheck="false">{escape_textarea(&text)}</textarea>
+                <textarea class="input json" name="payload" rows=rows spellcheck="false" data-key="r">{escape_textarea(&text)}</textarea>
             </label>
         }
     });
     view! {
-        <details class="replay hold">
+        <details class="replay hold" open=open>
             <summary class="button" data-key="r" title="Replay (R)"><Mark name="reload" />"Replay"</summary>
             <form method="post" action=action class="panel">
+                <input type="hidden" name="once" value=once />
                 {editor}
                 <div class="row end"><button class="button primary" type="submit">"Replay"</button></div>
             </form>
@@ -151,7 +178,7 @@ fn Spans<'a>(timeline: Timeline, page: &'a RunPage) -> impl IntoView + use<> {
     let rows: Vec<_> = spans.into_iter().map(|span| view! { <Line span start end list=list.clone() /> }).collect();
     let nothing = rows.is_empty();
     view! {
-        <section class="panel timeline">
+        <section class="panel">
             <div class="row between">
                 <h2>"Timeline"</h2>
                 <nav class="switch" aria-label="What the timeline shows">{choices}</nav>
@@ -262,7 +289,7 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
                 {text("Attempts", Some(format!("{} of {}", run.attempt, run.max_attempts)))}
                 {text("Cut off", (detail.crashes > 0).then(|| format!("{} times by the death of the server", detail.crashes)))}
                 {text("Queue", detail.queue.clone())}
-                {text("Lane", detail.lane.clone())}
+                {text("One at a time", detail.lane.clone())}
                 {text("Priority", (detail.priority != 0).then(|| format!("{} s", detail.priority)))}
                 {moment_of("Expires", detail.expires_at.filter(|_| run.started_at.is_none()))}
                 {text("Time limit", detail.max_duration_ms.map(duration))}
@@ -273,16 +300,31 @@ fn Facts<'a>(page: &'a RunPage) -> impl IntoView + use<> {
     .into_any()
 }
 
+/// A value, as far as it is shown, with a way to the rest.
 #[component]
-fn Json(title: &'static str, what: &'static str, value: Value) -> impl IntoView {
-    let text = pretty(&value);
+fn Json(id: RunId, title: &'static str, what: &'static str, text: String) -> impl IntoView {
+    let cut = (text.len() > SHOWN_MAX).then(|| {
+        let (all, shown) = (bytes(text.len() as u64), bytes(SHOWN_MAX as u64));
+        let href = format!("/runs/{id}/{what}");
+        view! { <p class="muted">{format!("The first {shown} of {all}. ")}<a href=href>{format!("The whole {what}")}</a></p> }
+    });
+    // Part of a value is of no use elsewhere.
+    let copy = cut.is_none().then(|| view! { <CopyBelow what /> });
     view! {
         <section class="panel">
-            <div class="row between"><h2>{title}</h2><Copy text=text.clone() what /></div>
-            <pre class="json">{text}</pre>
+            <div class="row between"><h2>{title}</h2>{copy}</div>
+            <pre class="json">{beginning(text)}</pre>
+            {cut}
         </section>
     }
     .into_any()
+}
+
+/// The text as far as it is shown.
+fn beginning(mut text: String) -> String {
+    let end = (0..=SHOWN_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or_default());
+    text
 }
 
 fn pretty(value: &Value) -> String {
@@ -294,8 +336,7 @@ mod tests {
     use super::*;
     use crate::domain::{RunStatus, RunSummary};
 
-    #[test]
-    fn a_payload_cannot_end_the_field_it_is_edited_in() {
+    fn page(payload: Value) -> RunPage {
         let summary = RunSummary {
             id: RunId::parse("run_1").unwrap(),
             task: "probe".into(),
@@ -311,9 +352,9 @@ mod tests {
             finished_at: Some(400),
             error: None,
         };
-        let html = run_html(RunPage {
+        RunPage {
             detail: RunDetail::bare(summary),
-            payload: Value::from("</textarea><form action=/theme>"),
+            payload,
             no_replay: None,
             descendants: Vec::new(),
             project: None,
@@ -324,9 +365,42 @@ mod tests {
             older: None,
             show: String::new(),
             notice: None,
+            refused: None,
+            once: "mark".into(),
             now: 500,
-        });
+        }
+    }
+
+    #[test]
+    fn a_payload_cannot_end_the_field_it_is_edited_in() {
+        let html = run_html(page(Value::from("</textarea><form action=/theme>")));
         assert_eq!(html.matches("</textarea>").count(), 1, "{html}");
         assert!(!html.contains("<form action=/theme>"), "{html}");
+    }
+
+    #[test]
+    fn a_huge_payload_is_shown_by_its_beginning_once_with_a_way_to_the_rest() {
+        let html = run_html(page(Value::from("é".repeat(1 << 20))));
+        assert!(html.len() < 100_000, "{} bytes", html.len());
+        assert!(html.contains("href=\"/runs/run_1/payload\"") && html.contains("The first 66 KB of 2.1 MB."), "{html}");
+        let html = run_html(page(Value::from("small")));
+        assert!(!html.contains("/runs/run_1/payload") && html.contains("data-copy"), "{html}");
+    }
+
+    #[test]
+    fn a_payload_that_was_refused_is_in_its_open_editor_with_the_reason() {
+        let refused = Some(("{\"path\": ".into(), "It is not JSON.".into()));
+        let html = run_html(RunPage { refused, ..page(Value::Null) });
+        assert!(html.contains("<details class=\"replay hold\" open") && html.contains("{&quot;path&quot;: "), "{html}");
+        assert!(html.contains("role=\"alert\"") && html.contains("It is not JSON."), "{html}");
+    }
+
+    #[test]
+    fn canceling_is_asked_about() {
+        let mut open = page(Value::Null);
+        open.detail.summary.status = RunStatus::Executing;
+        let html = run_html(open);
+        let (before, form) = html.split_once("action=\"/runs/run_1/cancel\"").unwrap();
+        assert!(before.contains("<details class=\"ask hold\"") && form.contains("data-key=\"c\""), "{html}");
     }
 }

@@ -42,7 +42,7 @@ pub fn list_html(page: ListPage) -> String {
         let errors = ListQuery { view: "errors".to_owned(), ..ListQuery::default() };
         let failures = page.errors.len();
         view! {
-            <div class="row between runs-head">
+            <div class="row between">
                 <h1>"Runs"</h1>
                 <nav class="switch" aria-label="View">
                     <a href=runs.href() aria-current=current(!in_errors)>"All runs"</a>
@@ -168,6 +168,8 @@ fn Table(runs: Vec<RunSummary>, query: ListQuery, projects: Vec<(ProjectId, Stri
     let rows: Vec<_> = rows.collect();
     view! {
         <form method="post" action="/runs/bulk">
+            // Enter on a checkbox presses the form's first button: this one, which does nothing.
+            <button type="submit" disabled hidden></button>
             {fields}
             <div class="table-wrap">
                 <table class="runs all">

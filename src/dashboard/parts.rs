@@ -28,6 +28,15 @@ pub(super) fn Copy(
     .into_any()
 }
 
+/// The same for what stands below it in its section, which need not be in the page twice.
+#[component]
+pub(super) fn CopyBelow(
+    /// What it is, for its name.
+    what: &'static str,
+) -> impl IntoView {
+    view! { <Copy text=String::new() what /> }.into_any()
+}
+
 /// An icon of the sprite.
 #[component]
 pub(super) fn Mark(name: &'static str) -> impl IntoView {

@@ -25,11 +25,13 @@ pub struct ChangesPage {
     pub files: Vec<FileChange>,
     /// Where all checkpoints can be cloned from.
     pub clone_url: String,
+    /// Marks this look at the page, so that a fork that is asked for twice is made once.
+    pub once: String,
 }
 
 #[component]
 pub(super) fn Changes(page: ChangesPage) -> impl IntoView {
-    let ChangesPage { project, message, checkpoint, last, files, clone_url } = page;
+    let ChangesPage { project, message, checkpoint, last, files, clone_url, once } = page;
     let Checkpoint { commit, files: count, added, removed } = checkpoint;
     let commit = commit.get(..10).unwrap_or_default().to_owned();
     let count = if count == 1 { "1 file ".to_owned() } else { format!("{count} files ") };
@@ -38,7 +40,7 @@ pub(super) fn Changes(page: ChangesPage) -> impl IntoView {
     let files: Vec<_> = files.into_iter().map(|file| view! { <File file open /> }).collect();
     view! {
         <p class="muted">{count}<Counts added removed />" · checkpoint "<code>{commit}</code></p>
-        <Ways project message last />
+        <Ways project message last once />
         {files}
         {more.then(|| view! { <p class="muted">"There is more; clone the repository to see all of it."</p> })}
         <p class="muted">
@@ -48,17 +50,22 @@ pub(super) fn Changes(page: ChangesPage) -> impl IntoView {
     .into_any()
 }
 
+/// What goes when a project goes back.
+pub(super) const BACK_LOSS: &str = "All messages after this point leave the conversation, and the files become \
+                                    what they were then. Only the files of now stay in the history.";
+
 /// What can be done from here.
 #[component]
-fn Ways(project: ProjectId, message: MessageId, last: bool) -> impl IntoView {
+fn Ways(project: ProjectId, message: MessageId, last: bool, once: String) -> impl IntoView {
     let hidden = vec![("message", message.to_string())];
+    let fork = hidden.iter().cloned().chain([("once", once)]).collect();
     let back = (!last).then(|| {
         view! {
             <li>
                 <div>
                     "Later messages are taken back with their changes. The files as they are now stay in the history."
                 </div>
-                <PostButton action=format!("/p/{project}/back") hidden=hidden.clone()>"Go back to this point"</PostButton>
+                <PostButton action=format!("/p/{project}/back") hidden=hidden.clone() confirm=BACK_LOSS>"Go back to this point"</PostButton>
             </li>
         }
     });
@@ -67,7 +74,7 @@ fn Ways(project: ProjectId, message: MessageId, last: bool) -> impl IntoView {
             {back}
             <li>
                 <div>"A project of its own with these files, this conversation and its own preview."</div>
-                <PostButton action=format!("/p/{project}/fork") hidden>"Fork a new project from here"</PostButton>
+                <PostButton action=format!("/p/{project}/fork") hidden=fork>"Fork a new project from here"</PostButton>
             </li>
         </ul>
     }

@@ -26,7 +26,7 @@ pub(super) fn Edit(page: EditPage) -> impl IntoView {
                 "The conversation and the files go back to the moment before this message; then it is sent as it stands here."
                 {files.then_some(" Its files go with it again.")}
             </p>
-            <Form action=format!("/p/{project}/resend") hidden=vec![("message", message.to_string())]>
+            <Form action=format!("/p/{project}/edit/{message}")>
                 <Field label="Message">
                     <textarea class="input" name="text" rows="8" required>{escape_textarea(&text)}</textarea>
                 </Field>

@@ -10,6 +10,8 @@ pub(super) fn ErrorPage(
     error: ApiError,
     /// The HTTP status.
     status: u16,
+    /// The local page it came from.
+    back: Option<String>,
 ) -> impl IntoView {
     let title = match status {
         404 => "There is nothing here",
@@ -25,7 +27,10 @@ pub(super) fn ErrorPage(
             <h1>{title}</h1>
             <p class="muted">{error.message}</p>
             {error.request_id.map(|id| view! { <p class="muted small">"Request "<code>{id}</code></p> })}
-            <a class="button" href="/">"To your projects"</a>
+            <p class="row">
+                {back.map(|back| view! { <a class="button" href=back>"Back to where you were"</a> })}
+                <a class="button" href="/">"To your projects"</a>
+            </p>
         </main>
     }
     .into_any()

@@ -1,5 +1,6 @@
 //! `/p/{project}/faults`: the errors of an app, what was tried, what it cost, and what can be done now.
 
+use super::changes::BACK_LOSS;
 use super::parts::{Field, Form, PostButton};
 use crate::domain::{Fault, FaultState, FaultView, MessageId, ModelRef, ProjectId};
 use crate::ui::kit::{Empty, compact, money};
@@ -95,7 +96,7 @@ fn Actions(
     let models: Vec<_> = models.into_iter().map(|m| view! { <option value=m.id>{m.label}</option> }).collect();
     let back = last_good.map(|good| {
         let hidden = vec![("message", good.to_string())];
-        view! { <PostButton action=format!("/p/{project}/back") hidden>"Go back to the last good checkpoint"</PostButton> }
+        view! { <PostButton action=format!("/p/{project}/back") hidden confirm=BACK_LOSS>"Go back to the last good checkpoint"</PostButton> }
     });
     let changes = last_change.map(|message| {
         view! { <a class="button small" href=format!("/p/{project}/changes/{message}")>"See the last change"</a> }

@@ -12,6 +12,8 @@ pub struct KeysPage {
     pub keys: Vec<KeyRow>,
     /// The key that was made just now.
     pub made: Option<NewKey>,
+    /// The name that was typed for one that could not be made.
+    pub typed: String,
 }
 
 /// A key, without its secret.
@@ -42,7 +44,7 @@ pub struct NewKey {
 
 #[component]
 pub(super) fn Keys(page: KeysPage) -> impl IntoView {
-    let KeysPage { keys, made } = page;
+    let KeysPage { keys, made, typed } = page;
     let nothing = keys.is_empty();
     let rows: Vec<_> = keys.into_iter().map(|key| view! { <Row key /> }).collect();
     view! {
@@ -57,7 +59,7 @@ pub(super) fn Keys(page: KeysPage) -> impl IntoView {
         <Section name="New key">
             <Form action=HERE hidden=vec![("set", "create".to_owned())]>
                 <Field label="Name">
-                    <input class="input" name="name" required maxlength="80" placeholder="laptop" />
+                    <input class="input" name="name" required maxlength="80" placeholder="laptop" value=typed />
                 </Field>
                 <Field label="Opens">
                     <select class="input" name="kind">
@@ -95,13 +97,20 @@ fn Row(key: KeyRow) -> impl IntoView {
     };
     let facts = format!("{kind} · {}{uses}", day(created_at));
     let label = format!("Revoke {name}");
+    let loss = match kind {
+        "e2b" => {
+            "Programs with this key are refused from now on. Its sandboxes end; its snapshots and templates are \
+             deleted. This cannot be undone."
+        }
+        _ => "Programs with this key are refused from now on. This cannot be undone.",
+    };
     view! {
         <li>
             <div>
                 <strong>{name}</strong>
                 <small><code>{format!("…{hint}")}</code>{format!(" · {facts}")}</small>
             </div>
-            <PostButton action=HERE hidden=vec![("set", "revoke".to_owned()), ("name", id)] label>"Revoke"</PostButton>
+            <PostButton action=HERE hidden=vec![("set", "revoke".to_owned()), ("name", id)] label confirm=loss>"Revoke"</PostButton>
         </li>
     }
     .into_any()

@@ -1,6 +1,6 @@
 //! `/login`: asks for the access token.
 
-use super::parts::Field;
+use super::parts::{Field, Problem};
 use crate::ui::kit::Icon;
 use leptos::prelude::*;
 
@@ -8,12 +8,15 @@ use leptos::prelude::*;
 pub(super) fn Login(
     /// Where to go afterwards.
     next: String,
+    /// Why the token that was sent did not open it.
+    problem: Option<String>,
 ) -> impl IntoView {
     view! {
         <main class="center">
             <Icon name="mark" />
             <h1>"Sandcastle"</h1>
             <p class="muted">"This server is open to the network and asks for its access token."</p>
+            {problem.map(|problem| view! { <Problem problem /> })}
             <form class="login" method="post" action="/login">
                 <input type="hidden" name="next" value=next />
                 <Field label="Access token">

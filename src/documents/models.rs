@@ -1,8 +1,7 @@
 //! `/settings/models`: endpoints with their keys, what each model is known to do, favourites.
 
-use super::parts::{Field, Form, PostButton, Section};
+use super::parts::{Field, Form, PostButton, Problem, Section};
 use crate::llm::{ModelInfo, ModelSource};
-use crate::ui::kit::Icon;
 use leptos::prelude::*;
 
 const HERE: &str = "/settings/models";
@@ -32,6 +31,8 @@ pub struct ModelsPage {
     pub models: Vec<ModelRow>,
     /// Models found that are not shown.
     pub more: usize,
+    /// Name and address that were typed for an endpoint that could not be added. Its key is not given back.
+    pub typed: (String, String),
 }
 
 /// An endpoint, without its key.
@@ -68,9 +69,10 @@ pub struct ModelRow {
 
 #[component]
 pub(super) fn Models(page: ModelsPage) -> impl IntoView {
-    let ModelsPage { endpoints, problem, trials, following, search, models, more } = page;
+    let ModelsPage { endpoints, problem, trials, following, search, models, more, typed } = page;
     let trials = (!trials.is_empty()).then(|| view! { <Trials trials following /> });
-    let endpoints = (!following).then(|| view! { <Endpoints endpoints problem /> });
+    let words = search.clone();
+    let endpoints = (!following).then(|| view! { <Endpoints endpoints problem search=words typed /> });
     view! {
         {trials}
         {endpoints}
@@ -115,17 +117,26 @@ fn Trials(trials: Vec<TrialRow>, following: bool) -> impl IntoView {
 }
 
 #[component]
-fn Endpoints(endpoints: Vec<EndpointRow>, problem: Option<String>) -> impl IntoView {
+fn Endpoints(
+    endpoints: Vec<EndpointRow>,
+    problem: Option<String>,
+    search: String,
+    typed: (String, String),
+) -> impl IntoView {
+    let (typed_name, typed_url) = typed;
     let rows = endpoints.into_iter().map(|endpoint| {
         let EndpointRow { prefix, name, base_url, key_set } = endpoint;
         let label = format!("Remove {name}");
+        let hidden = vec![("set", "remove".to_owned()), ("name", prefix), ("q", search.clone())];
+        let key = if key_set { "Its key is deleted, and its models" } else { "Its models" };
+        let loss = format!("{key} can no longer be chosen. Projects that use one of them need another.");
         view! {
             <li>
                 <div>
                     <strong>{name}</strong>
                     <small><code>{base_url}</code>{if key_set { " · key set" } else { " · no key" }}</small>
                 </div>
-                <PostButton action=HERE hidden=vec![("set", "remove".to_owned()), ("name", prefix)] label>"Remove"</PostButton>
+                <PostButton action=HERE hidden label confirm=loss>"Remove"</PostButton>
             </li>
         }
     });
@@ -133,14 +144,14 @@ fn Endpoints(endpoints: Vec<EndpointRow>, problem: Option<String>) -> impl IntoV
     let known: Vec<_> = KNOWN.into_iter().map(|url| view! { <option value=url></option> }).collect();
     view! {
         <Section name="Endpoints">
-            {problem.map(|problem| view! { <div class="notice" role="alert"><Icon name="alert" /><span>{problem}</span></div> })}
+            {problem.map(|problem| view! { <Problem problem /> })}
             <ul class="rows">{rows}</ul>
             <Form action=HERE hidden=vec![("set", "endpoint".to_owned())]>
                 <Field label="Name">
-                    <input class="input" name="name" required placeholder="OpenRouter" />
+                    <input class="input" name="name" required placeholder="OpenRouter" value=typed_name />
                 </Field>
                 <Field label="Address">
-                    <input class="input" name="url" required list="known" placeholder=KNOWN[0] />
+                    <input class="input" name="url" required list="known" placeholder=KNOWN[0] value=typed_url />
                 </Field>
                 <datalist id="known">{known}</datalist>
                 <Field label="Key">
@@ -159,7 +170,8 @@ fn Endpoints(endpoints: Vec<EndpointRow>, problem: Option<String>) -> impl IntoV
 #[component]
 fn Found(search: String, models: Vec<ModelRow>, more: usize, following: bool) -> impl IntoView {
     let nothing = models.is_empty();
-    let search = (!following).then(|| {
+    let again = search.clone();
+    let field = (!following).then(|| {
         view! {
             <form class="fields" action=HERE>
                 <Field label="Search">
@@ -169,10 +181,10 @@ fn Found(search: String, models: Vec<ModelRow>, more: usize, following: bool) ->
             </form>
         }
     });
-    let rows: Vec<_> = models.into_iter().map(|model| view! { <Row model /> }).collect();
+    let rows: Vec<_> = models.into_iter().map(|model| view! { <Row model search=again.clone() /> }).collect();
     view! {
         <Section name="Models">
-            {search}
+            {field}
             <p>
                 "A short trial finds out how a model takes tools and what it can do. Models nobody is billed for are tried by themselves when they are chosen first: those of servers on this machine, and of endpoints in your own network or without a key. Any other may cost money, so it is tried only when you press “Try it”."
             </p>
@@ -185,11 +197,11 @@ fn Found(search: String, models: Vec<ModelRow>, more: usize, following: bool) ->
 }
 
 #[component]
-fn Row(model: ModelRow) -> impl IntoView {
+fn Row(model: ModelRow, search: String) -> impl IntoView {
     let ModelRow { info, favourite, badge } = model;
     let facts = facts(&info, badge);
     let id = info.model.id;
-    let fields = |set: &str| vec![("set", set.to_owned()), ("name", id.clone())];
+    let fields = |set: &str| vec![("set", set.to_owned()), ("name", id.clone()), ("q", search.clone())];
     let (mark, probe) = (fields("favourite"), fields("probe"));
     let (mark_label, probe_label) = (format!("Favourite: {id}"), format!("Try it: {id}"));
     view! {
@@ -205,6 +217,15 @@ fn Row(model: ModelRow) -> impl IntoView {
         </li>
     }
     .into_any()
+}
+
+/// The page's address with this search.
+pub fn address(search: &str) -> String {
+    if search.is_empty() {
+        return HERE.to_owned();
+    }
+    let search: String = form_urlencoded::byte_serialize(search.as_bytes()).collect();
+    format!("{HERE}?q={search}")
 }
 
 /// What is known of a model, in one line.

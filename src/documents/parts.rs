@@ -13,16 +13,26 @@ pub(super) enum Parent {
     Settings,
     /// A project's workbench.
     Project(ProjectId),
+    /// A list of runs, by its address.
+    Runs(String),
+}
+
+/// What a page begins with.
+pub(super) struct Head {
+    /// The heading.
+    pub name: &'static str,
+    /// The theme it is shown in.
+    pub theme: Theme,
+    /// Why the form that was sent has changed nothing.
+    pub problem: Option<String>,
 }
 
 /// A page: the bar, the way back, the heading, and what stands below.
 #[component]
 pub(super) fn Frame(
-    /// The heading.
-    name: &'static str,
-    /// The theme it is shown in.
-    theme: Theme,
-    /// Its path.
+    /// Its beginning.
+    head: Head,
+    /// Its path and query.
     #[prop(into)]
     here: String,
     /// What it belongs to.
@@ -33,10 +43,12 @@ pub(super) fn Frame(
     wide: bool,
     children: Children,
 ) -> impl IntoView {
+    let Head { name, theme, problem } = head;
     let back = under.map(|under| {
         let (to, words) = match under {
             Parent::Home => ("/".to_owned(), "‹ Home"),
             Parent::Settings => ("/settings".to_owned(), "‹ Settings"),
+            Parent::Runs(list) => (list, "‹ Runs"),
             Parent::Project(project) => (format!("/p/{project}"), "‹ Back to the project"),
         };
         view! { <nav class="crumbs" aria-label="Back"><a class="link" href=to>{words}</a></nav> }
@@ -48,17 +60,24 @@ pub(super) fn Frame(
                 {back}
                 <h1>{name}</h1>
             </div>
+            {problem.map(|problem| view! { <Problem problem /> })}
             {children()}
         </main>
     }
     .into_any()
 }
 
+/// What went wrong, said above what it is about.
+#[component]
+pub(super) fn Problem(problem: String) -> impl IntoView {
+    view! { <div class="notice" role="alert"><Icon name="alert" /><span>{problem}</span></div> }.into_any()
+}
+
 /// The theme button of a page that runs no code: a form that the server answers with the cookie.
 #[component]
 fn ThemeForm(theme: Theme, here: String) -> impl IntoView {
     view! {
-        <form class="theme-form" method="post" action="/theme">
+        <form method="post" action="/theme">
             <input type="hidden" name="next" value=here />
             <button class="icon-button" name="theme" value=theme.next().slug() aria-label=theme.label() title=theme.label()>
                 <Icon name=theme.icon() />
@@ -121,19 +140,35 @@ pub(super) fn PostButton(
     /// Whether it is on, if it switches something.
     #[prop(optional, into)]
     pressed: Option<bool>,
-    children: Children,
+    /// What will be lost. Then it opens a question, whose own button does it.
+    #[prop(optional, into)]
+    confirm: Option<String>,
+    children: ChildrenFn,
 ) -> impl IntoView {
+    let Some(loss) = confirm else {
+        return view! {
+            <form method="post" action=action>
+                <Hidden fields=hidden />
+                <button class="button small" aria-label=label aria-pressed=pressed.map(|on| on.to_string())>{children()}</button>
+            </form>
+        }
+        .into_any();
+    };
     view! {
-        <form method="post" action=action>
-            <Hidden fields=hidden />
-            <button class="button small" aria-label=label aria-pressed=pressed.map(|on| on.to_string())>{children()}</button>
-        </form>
+        <details class="ask">
+            <summary class="button small" aria-label=label.clone()>{children()}</summary>
+            <form method="post" action=action>
+                <Hidden fields=hidden />
+                <p>{loss}</p>
+                <button class="button small danger" aria-label=label>{children()}</button>
+            </form>
+        </details>
     }
     .into_any()
 }
 
 #[component]
-fn Hidden(fields: Vec<(&'static str, String)>) -> impl IntoView {
+pub(super) fn Hidden(fields: Vec<(&'static str, String)>) -> impl IntoView {
     fields
         .into_iter()
         .map(|(name, value)| view! { <input type="hidden" name=name value=value /> })

@@ -21,24 +21,50 @@ pub struct ProjectSettings {
     pub secrets: Vec<String>,
     /// What its sandbox may reach.
     pub policy: NetworkPolicy,
+    /// What was typed into a form that changed nothing.
+    pub typed: Typed,
+}
+
+/// A form of the page as it was sent. The value of a secret is not given back.
+#[derive(Default)]
+pub struct Typed {
+    /// Which form.
+    pub set: String,
+    /// Its name, if it has one.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Typed {
+    /// The value typed into this form.
+    fn value_of(&self, set: &str) -> Option<String> {
+        (self.set == set).then(|| self.value.clone())
+    }
 }
 
 #[component]
 pub(super) fn Project(page: ProjectSettings) -> impl IntoView {
-    let ProjectSettings { project, spent, unpriced, budget, auto_fix, secrets, policy } = page;
+    let ProjectSettings { project, spent, unpriced, budget, auto_fix, secrets, policy, typed } = page;
     let here = format!("/p/{project}/settings");
     let faults = format!("/p/{project}/faults");
     view! {
-        <Money here=here.clone() spent unpriced budget />
+        <Money here=here.clone() spent unpriced budget typed=typed.value_of("budget") />
         <AutoFix here=here.clone() faults on=auto_fix />
-        <Secrets here=here.clone() names=secrets />
-        <Network here policy />
+        <Secrets here=here.clone() names=secrets typed=if typed.set == "secret" { typed.name.clone() } else { String::new() } />
+        <Network here policy typed=typed.value_of("rule_on") />
     }
     .into_any()
 }
 
 #[component]
-fn Money(here: String, spent: Usage, unpriced: Option<String>, budget: Option<u64>) -> impl IntoView {
+fn Money(
+    here: String,
+    spent: Usage,
+    unpriced: Option<String>,
+    budget: Option<u64>,
+    typed: Option<String>,
+) -> impl IntoView {
     let Usage { input_tokens, output_tokens, cached_tokens, cost } = spent;
     let cost = cost.map_or_else(|| "no price known".to_owned(), money);
     let used = format!(
@@ -58,9 +84,9 @@ fn Money(here: String, spent: Usage, unpriced: Option<String>, budget: Option<u6
         };
         view! { <div class="notice"><Icon name="alert" /><span>{words}</span></div> }
     });
-    let budget = budget.map(|micro| format!("{:.2}", micro as f64 / 1e6));
+    let budget = typed.or_else(|| budget.map(|micro| format!("{:.2}", micro as f64 / 1e6)));
     view! {
-        <Section name="Money">
+        <Section name="Cost and budget">
             <p>{used}</p>
             {warning}
             <Form action=here hidden=vec![("set", "budget".to_owned())]>
@@ -91,14 +117,17 @@ fn AutoFix(here: String, faults: String, on: bool) -> impl IntoView {
     .into_any()
 }
 
+/// What goes with a secret.
+const SECRET_LOSS: &str = "Its value is deleted and cannot be shown again; commands that need it will fail.";
+
 #[component]
-fn Secrets(here: String, names: Vec<String>) -> impl IntoView {
+fn Secrets(here: String, names: Vec<String>, typed: String) -> impl IntoView {
     let rows = names.into_iter().map(|name| {
         let (label, hidden) = (format!("Remove {name}"), vec![("set", "forget".to_owned()), ("name", name.clone())]);
         view! {
             <li>
                 <div><code>{name}</code></div>
-                <PostButton action=here.clone() hidden label>"Remove"</PostButton>
+                <PostButton action=here.clone() hidden label confirm=SECRET_LOSS>"Remove"</PostButton>
             </li>
         }
     });
@@ -111,7 +140,7 @@ fn Secrets(here: String, names: Vec<String>) -> impl IntoView {
             <ul class="rows">{rows}</ul>
             <Form action=here hidden=vec![("set", "secret".to_owned())]>
                 <Field label="Name">
-                    <input class="input" name="name" required autocomplete="off" spellcheck="false" placeholder="API_TOKEN" />
+                    <input class="input" name="name" required autocomplete="off" spellcheck="false" placeholder="API_TOKEN" value=typed />
                 </Field>
                 <Field label="Value">
                     <input class="input" type="password" name="value" required autocomplete="new-password" />
@@ -125,7 +154,7 @@ fn Secrets(here: String, names: Vec<String>) -> impl IntoView {
 
 /// What the sandbox may reach, with each rule's own button.
 #[component]
-fn Network(here: String, policy: NetworkPolicy) -> impl IntoView {
+fn Network(here: String, policy: NetworkPolicy, typed: Option<String>) -> impl IntoView {
     let allowed = policy.allow.into_iter().map(|rule| ("Allowed ", rule));
     let denied = policy.deny.into_iter().map(|rule| ("Denied ", rule));
     let rows = allowed.chain(denied).map(|(kind, rule)| {
@@ -146,7 +175,7 @@ fn Network(here: String, policy: NetworkPolicy) -> impl IntoView {
             <ul class="rows">{rows}</ul>
             <Form action=here hidden=vec![("set", "rule_on".to_owned())]>
                 <Field label="A name, address or network, with a port unless it is 80 or 443">
-                    <input class="input" name="value" required autocomplete="off" spellcheck="false" placeholder="db.example.com:5432" />
+                    <input class="input" name="value" required autocomplete="off" spellcheck="false" placeholder="db.example.com:5432" value=typed />
                 </Field>
                 <button class="button">"Allow"</button>
             </Form>

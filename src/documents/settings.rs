@@ -9,11 +9,11 @@ use leptos::prelude::*;
 pub struct SettingsPage {
     /// Version of this server.
     pub version: String,
-    /// Host of the model endpoint, for instance `ai-gateway.vercel.sh`; none while the demo answers.
+    /// Host of the model endpoint that was set when the server started, for instance `ai-gateway.vercel.sh`.
     pub model_endpoint: Option<String>,
     /// The model used unless a message names one.
     pub default_model: String,
-    /// Whether the recorded demo answers.
+    /// Whether nothing but the recorded demo can answer.
     pub demo: bool,
     /// Whether a key for the model endpoint is set (it is never shown).
     pub key_set: bool,
@@ -52,20 +52,28 @@ pub(super) fn Settings(page: SettingsPage) -> impl IntoView {
     let model = if demo {
         view! {
             <p>"No model is connected. Recorded answers build the sample prompts; everything they do is real."</p>
-            <h3>"Connect a model"</h3>
-            <p>"Set these in the environment or in "<code>".env.local"</code>" and start the server again. Any OpenAI-compatible endpoint works, also one on this machine."</p>
+            <p><a class="button primary" href="/settings/models">"Add a model"</a></p>
+            <p>
+                "Any OpenAI-compatible endpoint works, also one on this machine. Instead, it can be set in the environment or in "
+                <code>".env.local"</code>" before the server starts:"
+            </p>
             <pre class="snippet">"AI_GATEWAY_API_KEY=…              # a key, for the gateway or your provider\nAI_GATEWAY_BASE_URL=https://…/v1  # any OpenAI-compatible endpoint\nAI_MODEL=…                        # the model to use by default"</pre>
         }
         .into_any()
     } else {
-        view! {
-            <dl class="facts">
+        let endpoint = model_endpoint.map(|endpoint| {
+            view! {
                 <dt>"Endpoint"</dt>
-                <dd>{model_endpoint.unwrap_or_default()}</dd>
-                <dt>"Default model"</dt>
-                <dd>{default_model}</dd>
+                <dd>{endpoint}</dd>
                 <dt>"Key"</dt>
                 <dd>{if key_set { "set, never shown" } else { "none" }}</dd>
+            }
+        });
+        view! {
+            <dl class="facts">
+                <dt>"Default model"</dt>
+                <dd>{default_model}</dd>
+                {endpoint}
             </dl>
         }
         .into_any()
@@ -81,7 +89,7 @@ pub(super) fn Settings(page: SettingsPage) -> impl IntoView {
                 {if healthy {
                     "Apps run isolated."
                 } else {
-                    "Something is missing. Each line says how to mend it."
+                    "Something is missing. Each line says what to do."
                 }}
             </p>
             <ul class="checks">{checks}</ul>

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::{Checkpoint, Fault, FaultKind, FaultState, FaultView, MessageId, NetworkPolicy, ProjectId, Usage};
 use crate::sandbox::{ChangeKind, FileChange, Hunk};
-use crate::ui::Assets;
+use crate::ui::{Assets, Theme};
 
 /// Ends an element or an attribute wherever it is not escaped.
 const SLY: &str = "\"'></p><script>alert(1)</script>";
@@ -11,7 +11,7 @@ const SLY: &str = "\"'></p><script>alert(1)</script>";
 fn html(page: Document) -> String {
     let assets = Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() };
     let options = ShellOptions { nonce: "n0nce", assets: &assets, theme: Theme::Dark, reload_script: None };
-    document_html(page, &options)
+    document_html(page, None, &options)
 }
 
 fn project() -> ProjectId {
@@ -32,7 +32,7 @@ fn keys(made: bool) -> Document {
         sandboxes: Some(1),
     };
     let made = made.then(|| NewKey { name: SLY.into(), variable: "E2B_API_KEY", secret: "e2b_secret".into() });
-    Document::Keys(KeysPage { keys: vec![key], made })
+    Document::Keys(KeysPage { keys: vec![key], made, typed: SLY.into() })
 }
 
 fn settings() -> Document {
@@ -45,6 +45,7 @@ fn settings() -> Document {
         auto_fix: true,
         secrets: vec![SLY.into()],
         policy,
+        typed: Typed { set: "secret".into(), name: SLY.into(), value: "never given back".into() },
     })
 }
 
@@ -59,6 +60,7 @@ fn changes(last: bool) -> Document {
         last,
         files: vec![file],
         clone_url: "http://h/repo.git".into(),
+        once: SLY.into(),
     })
 }
 
@@ -84,18 +86,26 @@ fn a_document_runs_no_code_and_escapes_what_it_says() {
         search: SLY.into(),
         models: Vec::new(),
         more: 0,
+        typed: (SLY.into(), SLY.into()),
     };
     let pages = [
         Document::Settings(SettingsPage { default_model: SLY.into(), ..SettingsPage::default() }),
         keys(true),
         Document::Models(models),
-        Document::Import,
+        Document::Import(ImportPage { git: SLY.into(), once: SLY.into() }),
+        Document::Sure(SurePage {
+            replay: true,
+            count: 2,
+            more: true,
+            fields: vec![("text".into(), SLY.into())],
+            list: SLY.into(),
+        }),
         settings(),
         changes(false),
         faults(FaultState::GivenUp),
         edit(true),
         Document::Login { next: SLY.into() },
-        Document::Error { error: ApiError::not_found(SLY), status: 404 },
+        Document::Error { error: ApiError::not_found(SLY), status: 404, back: Some(SLY.into()) },
     ];
     for page in pages {
         let name = page.name();
@@ -137,4 +147,42 @@ fn a_budget_stands_in_its_field_as_it_is_typed() {
 fn files_of_a_message_that_is_sent_again_are_mentioned() {
     assert!(html(edit(true)).contains("Its files go with it again."));
     assert!(!html(edit(false)).contains("Its files"));
+}
+
+#[test]
+fn what_destroys_is_asked_about_with_what_will_be_lost() {
+    let pages = [
+        (keys(false), "/settings/keys", "Its sandboxes end"),
+        (settings(), "/p/prj_1/settings", "Its value is deleted"),
+        (changes(false), "/p/prj_1/back", "leave the conversation"),
+        (faults(FaultState::GivenUp), "/p/prj_1/back", "leave the conversation"),
+    ];
+    for (page, action, loss) in pages {
+        let html = html(page);
+        let (_, question) = html.split_once("<details class=\"ask\"").unwrap();
+        let (question, _) = question.split_once("</details>").unwrap();
+        assert!(question.contains(&format!("action=\"{action}\"")) && question.contains(loss), "{question}");
+    }
+}
+
+#[test]
+fn a_page_that_is_drawn_again_says_why_and_gives_back_what_was_typed_but_no_secret() {
+    let assets = Assets { css: "/a.css".into(), js: "/a.js".into(), wasm: "/a.wasm".into() };
+    let options = ShellOptions { nonce: "n0nce", assets: &assets, theme: Theme::Dark, reload_script: None };
+    let html = document_html(settings(), Some("It has no <name>.".into()), &options);
+    assert!(html.contains("role=\"alert\"") && html.contains("It has no &lt;name&gt;."), "{html}");
+    assert!(!html.contains("never given back"));
+}
+
+#[test]
+fn the_theme_button_keeps_the_search() {
+    let models = ModelsPage {
+        endpoints: Vec::new(),
+        problem: None,
+        search: "qwen 3&".into(),
+        models: Vec::new(),
+        more: 0,
+        typed: Default::default(),
+    };
+    assert!(html(Document::Models(models)).contains("value=\"/settings/models?q=qwen+3%26\""));
 }

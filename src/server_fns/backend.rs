@@ -1,7 +1,7 @@
 //! What the interface asks of the server, as one trait: the services implement it, the gallery has a fixture.
 
 use crate::domain::{
-    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState, ProjectSummary,
 };
 use crate::ui::{FileView, ModelTrial};
 use async_trait::async_trait;
@@ -34,6 +34,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn queue_message(&self, project: ProjectId, message: MessageId, up: bool) -> Result<(), ApiError>;
     /// Gives the project another name.
     async fn rename_project(&self, project: ProjectId, name: String) -> Result<(), ApiError>;
+    /// Projects that have these words.
+    async fn list_projects(&self, words: String, most: usize) -> Result<Vec<ProjectSummary>, ApiError>;
     /// Deletes the project.
     async fn delete_project(&self, project: ProjectId) -> Result<(), ApiError>;
     /// The project's present.

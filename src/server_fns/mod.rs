@@ -14,7 +14,7 @@ pub use backend::Backend;
 use backend::backend;
 
 use crate::domain::{
-    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState,
+    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, ProjectId, ProjectState, ProjectSummary,
 };
 use crate::ui::{FileView, ModelTrial};
 use codec::{PostAnswer, PostArguments};
@@ -63,6 +63,12 @@ pub async fn queue_message(project: ProjectId, message: MessageId, up: bool) -> 
 #[server(prefix = "/api/fn", endpoint = "rename_project", input = PostArguments, output = PostAnswer)]
 pub async fn rename_project(project: ProjectId, name: String) -> Result<(), ApiError> {
     backend()?.rename_project(project, name).await
+}
+
+/// The newest projects whose name or first prompt has all these words, at most so many.
+#[server(prefix = "/api/fn", endpoint = "list_projects", input = PostArguments, output = PostAnswer)]
+pub async fn list_projects(words: String, most: usize) -> Result<Vec<ProjectSummary>, ApiError> {
+    backend()?.list_projects(words, most).await
 }
 
 /// Deletes the project with its workspace and logs.

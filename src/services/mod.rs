@@ -13,7 +13,7 @@ pub use trials::{Known, Trial, Trials, aptitude};
 
 use crate::agent::{Agent, check_message};
 use crate::config::Config;
-use crate::domain::{ApiError, Attached, MessageId, ProjectId};
+use crate::domain::{ApiError, Attached, MessageId, ProjectId, ProjectSummary};
 use crate::llm::Catalog;
 use crate::sandbox::Service;
 use crate::sandbox::fleet::Fleet;
@@ -69,6 +69,23 @@ impl Services {
                 Err(error)
             }
         }
+    }
+
+    /// The newest projects, at most so many, whose name or first prompt has all these words; and how many have them.
+    pub async fn find_projects(&self, words: &str, most: usize) -> Result<(Vec<ProjectSummary>, usize), ApiError> {
+        let wanted: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+        let events = self.store.events();
+        if wanted.is_empty() {
+            return Ok((events.newest_projects(most).await?, events.count_projects().await?));
+        }
+        let mut found = events.projects().await?;
+        found.retain(|project| {
+            let said = format!("{}\n{}", project.name, project.prompt).to_lowercase();
+            wanted.iter().all(|word| said.contains(word))
+        });
+        let total = found.len();
+        found.truncate(most);
+        Ok((found, total))
     }
 
     /// Sends a message; it is answered at once or after the running turn.

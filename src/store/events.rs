@@ -103,10 +103,22 @@ impl EventLog {
 
     /// All projects, the one created last first.
     pub async fn projects(&self) -> Result<Vec<ProjectSummary>, StoreError> {
+        self.newest_projects(usize::MAX).await
+    }
+
+    /// How many projects there are.
+    pub async fn count_projects(&self) -> Result<usize, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM projects").fetch_one(&self.inner.db.reader).await?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// At most so many projects, the one created last first.
+    pub async fn newest_projects(&self, most: usize) -> Result<Vec<ProjectSummary>, StoreError> {
         let rows = sqlx::query(
             "SELECT summary, (SELECT at FROM events WHERE project = p.id ORDER BY seq DESC LIMIT 1) AS updated_at \
-             FROM projects p ORDER BY p.created_at DESC, p.rowid DESC",
+             FROM projects p ORDER BY p.created_at DESC, p.rowid DESC LIMIT ?",
         )
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .fetch_all(&self.inner.db.reader)
         .await?;
         rows.iter()

@@ -103,6 +103,26 @@ mod web {
         all.get(next).is_some_and(|element| element.focus().is_ok())
     }
 
+    /// Gives the first element that fits the focus, without scrolling to it.
+    pub fn focus_quietly(selector: &str) {
+        let Ok(Some(element)) = document().query_selector(selector) else { return };
+        let options = js_sys::Object::new();
+        let _ = Reflect::set(&options, &"preventScroll".into(), &true.into());
+        let focus = Reflect::get(&element, &"focus".into()).and_then(|focus| focus.dyn_into::<js_sys::Function>());
+        let _ = focus.and_then(|focus| focus.call1(&element, &options));
+    }
+
+    /// Does something whenever the page is looked at again, for as long as it lives.
+    pub fn on_return(act: Box<dyn Fn()>) {
+        let shown = Closure::<dyn FnMut()>::new(move || {
+            if !document().hidden() {
+                act();
+            }
+        });
+        let _ = document().add_event_listener_with_callback("visibilitychange", shown.as_ref().unchecked_ref());
+        shown.forget();
+    }
+
     /// Opens a `<dialog>` as a modal.
     pub fn show_modal(element: &web_sys::Element) {
         if let Some(dialog) = element.dyn_ref::<web_sys::HtmlDialogElement>() {
@@ -243,6 +263,12 @@ mod none {
     pub fn move_focus(_selector: &str, _by: i32) -> bool {
         false
     }
+
+    /// Gives the first element that fits the focus, without scrolling to it.
+    pub fn focus_quietly(_selector: &str) {}
+
+    /// Does something whenever the page is looked at again.
+    pub fn on_return(_act: Box<dyn Fn()>) {}
 
     /// Opens a `<dialog>` as a modal.
     pub fn show_modal(_element: &web_sys::Element) {}

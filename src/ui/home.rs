@@ -1,19 +1,23 @@
 //! The first page: the prompt, samples that work, and the projects.
 
 use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
-use crate::server_fns::{create_project, delete_project};
+use crate::server_fns::{create_project, delete_project, list_projects};
+use crate::ui::browser;
 use crate::ui::chat::{Choice, Composer, Outgoing};
-use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, live, on};
-use crate::ui::page::{ModelOption, Sample};
+use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, effect, live, on};
+use crate::ui::page::{ModelOption, ProjectList, Sample};
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+/// So many projects are seen at a glance.
+const FEW: usize = 8;
+
 /// The page at `/`.
 #[component]
 pub fn Home(
-    /// All projects, newest first.
-    projects: Vec<ProjectSummary>,
+    /// Projects, newest first.
+    projects: ProjectList,
     /// Models to choose from.
     models: Vec<ModelOption>,
     /// How much the first of them shall think.
@@ -35,7 +39,7 @@ pub fn Home(
         spawn_local(async move {
             match create_project(text, files, choice.id()).await {
                 Ok(project) => {
-                    crate::ui::browser::store("draft:home", "");
+                    browser::store("draft:home", "");
                     let _ = location().set_href(&format!("/p/{project}"));
                 }
                 Err(error) => {
@@ -51,7 +55,6 @@ pub fn Home(
             <section class="hero">
                 <h1>"What shall we build?"</h1>
                 <form
-                    class="hero-form"
                     method="post"
                     action="/new"
                     enctype="multipart/form-data"
@@ -113,26 +116,36 @@ fn DemoNote() -> impl IntoView {
         <p class="demo-note">
             <Icon name="info" />
             <span>
-                "No model is connected: recorded answers build the samples above, for real, in a sandbox. To build anything else, set "
-                <code>"AI_GATEWAY_API_KEY"</code>" or "<code>"AI_GATEWAY_BASE_URL"</code>". "
-                <a href="/settings">"How to connect a model"</a>
+                "No model is connected: recorded answers build the samples above, for real, in a sandbox. To build anything else, "
+                <a href="/settings/models">"add a model"</a>"."
             </span>
         </p>
     }
     .into_any()
 }
 
+/// The cards, with a search where there are many.
 #[component]
-fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
-    let list = RwSignal::new(projects);
+fn Projects(projects: ProjectList) -> impl IntoView {
+    let ProjectList { shown, total, search, more } = projects;
+    let searched = !search.is_empty();
+    let none = searched && shown.is_empty();
+    let find = (searched || total > FEW).then(|| view! { <Search search=search.clone() /> });
+    let list = RwSignal::new(shown);
     let asked = RwSignal::new(None::<(ProjectId, String)>);
     let asking = RwSignal::new(false);
     let failure = RwSignal::new(None::<ApiError>);
+    // Counts deletions, so that an answer from before one does not bring the project back.
+    let gone = RwSignal::new(0u32);
+    effect(move || follow(list, gone, search.clone()));
     let remove = Callback::new(move |()| {
         let Some((id, _)) = asked.get_untracked() else { return };
         spawn_local(async move {
             match delete_project(id.clone()).await {
-                Ok(()) => list.update(|list| list.retain(|p| p.id != id)),
+                Ok(()) => {
+                    gone.update(|gone| *gone += 1);
+                    list.update(|list| list.retain(|p| p.id != id));
+                }
                 Err(error) => failure.set(Some(error)),
             }
         });
@@ -146,16 +159,26 @@ fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
         format!("Delete “{name}”?")
     };
     view! {
-        <section class="projects" aria-labelledby="projects-title" hidden=live::flag(move || list.with(Vec::is_empty))>
-            <h2 id="projects-title">"Your projects"</h2>
+        <section
+            class="projects"
+            aria-labelledby="projects-title"
+            hidden=live::flag(move || !searched && list.with(Vec::is_empty))
+        >
+            <div class="row between">
+                <h2 id="projects-title">"Your projects"</h2>
+                {find}
+            </div>
             <Notice error=failure />
+            {none.then(|| view! { <p class="muted">"No project has these words in its name or its first message."</p> })}
             <ul class="cards">
                 {live::each(
                     move || list.get(),
-                    |project| project.id.to_string(),
+                    // A card is drawn anew when what it shows has changed.
+                    |project| format!("{} {} {:?} {}", project.id, project.working, project.sandbox, project.name),
                     move |project| view! { <ProjectCard project on_delete=ask /> },
                 )}
             </ul>
+            {more.map(|href| view! { <p class="more"><a class="button" href=href>"More projects"</a></p> })}
             <Confirm
                 open=asking
                 title=Signal::derive(title)
@@ -166,6 +189,45 @@ fn Projects(projects: Vec<ProjectSummary>) -> impl IntoView {
         </section>
     }
     .into_any()
+}
+
+#[component]
+fn Search(search: String) -> impl IntoView {
+    let all = (!search.is_empty()).then(|| view! { <a class="link" href="/">"All projects"</a> });
+    view! {
+        <form class="row" action="/" role="search">
+            {all}
+            <input class="input" type="search" name="q" aria-label="Search projects" placeholder="Search projects" value=search />
+            <button class="button">"Search"</button>
+        </form>
+    }
+    .into_any()
+}
+
+/// Looks at the projects again when the page is looked at again, and every few seconds while one of them works.
+fn follow(list: RwSignal<Vec<ProjectSummary>>, gone: RwSignal<u32>, search: String) {
+    let look = move || {
+        let (words, most, before) = (search.clone(), list.with_untracked(Vec::len), gone.get_untracked());
+        spawn_local(async move {
+            // An old list is better than an error over it.
+            if let Ok(now) = list_projects(words, most.max(ProjectList::PAGE)).await
+                && gone.get_untracked() == before
+                && list.with_untracked(|list| *list != now)
+            {
+                list.set(now);
+            }
+        });
+    };
+    let again = look.clone();
+    browser::on_return(Box::new(look));
+    let tick = move || {
+        let works = |p: &ProjectSummary| p.working || p.sandbox == Some(SandboxPhase::Creating);
+        if !document().hidden() && list.with_untracked(|list| list.iter().any(works)) {
+            again();
+        }
+    };
+    // It lives as long as the page.
+    let _ = set_interval_with_handle(tick, std::time::Duration::from_secs(4));
 }
 
 #[component]

@@ -22,5 +22,7 @@ mod transport;
 mod workbench;
 
 pub use kit::money;
-pub use page::{FileBody, FileView, Layout, ModelOption, ModelTrial, PageData, Pane, ProjectPage, Sample, Theme};
+pub use page::{
+    FileBody, FileView, Layout, ModelOption, ModelTrial, PageData, Pane, ProjectList, ProjectPage, Sample, Theme,
+};
 pub use shell::{Assets, ShellOptions, document, shell};

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub enum PageData {
     /// `/`: the prompt and the projects.
     Home {
-        /// All projects, newest first.
-        projects: Vec<ProjectSummary>,
+        /// Projects, newest first.
+        projects: ProjectList,
         /// Models to choose from; empty if the provider could not be asked.
         models: Vec<ModelOption>,
         /// How much the first of them shall think: `low`, `medium`, `high`, or empty for its own way.
@@ -50,6 +50,24 @@ impl PageData {
         };
         format!("{name} · Sandcastle")
     }
+}
+
+/// The projects of the home page.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, FromJson)]
+pub struct ProjectList {
+    /// Those that are shown, newest first.
+    pub shown: Vec<ProjectSummary>,
+    /// How many fit the search.
+    pub total: usize,
+    /// Words that are searched for.
+    pub search: String,
+    /// The address that shows more of them, if there are more.
+    pub more: Option<String>,
+}
+
+impl ProjectList {
+    /// Projects that are shown, and that are added by each "more".
+    pub const PAGE: usize = 60;
 }
 
 /// What the workbench shows at first.

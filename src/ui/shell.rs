@@ -99,14 +99,14 @@ fn script_json(page: &PageData) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::page::Sample;
+    use crate::ui::page::{ProjectList, Sample};
 
     #[test]
     fn page_data_cannot_break_out_of_its_script() {
         let prompt = "</script><script>alert(1)".to_owned();
         let sample = Sample { title: String::new(), stack: String::new(), prompt };
         let page = PageData::Home {
-            projects: Vec::new(),
+            projects: ProjectList::default(),
             models: Vec::new(),
             effort: String::new(),
             samples: vec![sample],

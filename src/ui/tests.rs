@@ -1,7 +1,7 @@
 //! What the server renders: readable without scripts, and allowed by the content security policy.
 
 use super::chat::Choice;
-use super::{Assets, Layout, ModelOption, PageData, ProjectPage, Sample, ShellOptions, Theme, shell};
+use super::{Assets, Layout, ModelOption, PageData, ProjectList, ProjectPage, Sample, ShellOptions, Theme, shell};
 use crate::domain::{
     CallId, Event, EventBody, FileKind, MessageId, ModelRef, OutputWindow, ProjectId, ProjectState, RunId, TurnOutcome,
     build_tree,
@@ -104,7 +104,7 @@ fn a_failed_turn_shows_its_reason_and_a_way_on() {
 fn nothing_rendered_needs_a_style_attribute_or_an_inline_handler() {
     let sample = Sample { title: "Board".into(), stack: "none".into(), prompt: "a board".into() };
     let home = PageData::Home {
-        projects: Vec::new(),
+        projects: ProjectList::default(),
         models: Vec::new(),
         effort: String::new(),
         samples: vec![sample],

@@ -61,8 +61,9 @@ impl Workflow {
         Ok(report)
     }
 
-    /// Does it to the newest runs that fit. Only runs it applies to are counted, and those it leaves out among them.
-    pub async fn bulk_where(&self, filter: RunFilter, action: BulkAction) -> Result<BulkReport, WorkflowError> {
+    /// The newest runs that fit and that it applies to, and how many it leaves out among them; one more than [`BULK_MAX`]
+    /// says that there are more.
+    pub async fn bulk_fits(&self, filter: RunFilter, action: BulkAction) -> Result<(Vec<RunId>, usize), WorkflowError> {
         let mut filter = RunFilter { limit: Some(200), before: None, after: None, ..filter };
         let (mut runs, mut left_out) = (Vec::new(), 0);
         while runs.len() <= BULK_MAX {
@@ -77,8 +78,8 @@ impl Workflow {
                 }
             }
         }
-        let report = self.bulk(&runs, action).await?;
-        Ok(BulkReport { left_out: report.left_out + left_out, ..report })
+        runs.truncate(BULK_MAX + 1);
+        Ok((runs, left_out))
     }
 
     fn fit(&self, run: &RunSummary, action: BulkAction) -> Fit {

@@ -118,8 +118,32 @@ async fn a_replay_takes_the_edited_payload_and_refuses_what_is_not_json() {
     assert_eq!((run.replay_of.as_ref(), &run.payload["path"]), (Some(&id), &json!("edited")));
     let (_, html) = page(&app, to).await;
     assert!(drawn(&html).contains("submitted once more"));
-    let sent = post(&app, &format!("/runs/{id}/replay"), "payload=%7B").send().await.unwrap();
-    assert_eq!(sent.status(), StatusCode::BAD_REQUEST);
+    let refused = post(&app, &format!("/runs/{id}/replay"), "payload=%7B%22mine").header(ACCEPT, "text/html");
+    let refused = refused.send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let html = refused.text().await.unwrap();
+    assert!(drawn(&html).contains("The payload is not JSON") && drawn(&html).contains("{&quot;mine"), "{html}");
+    let whole = app.get(&format!("/runs/{new}/payload")).send().await.unwrap();
+    assert_eq!(whole.json::<serde_json::Value>().await.unwrap()["path"], "edited");
+    let (status, _) = page(&app, &format!("/runs/{new}/secrets")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_sent_twice_is_made_once_and_a_changed_one_is_another() {
+    let app = TestApp::start().await;
+    let project = ProjectId::parse(app.project().await).unwrap();
+    let id = submit(&app, &project, "a", None).await;
+    let send = async |path: &str| {
+        let payload = json!({"project": project, "path": path}).to_string();
+        let body = form(&[("once", "mark"), ("payload", &payload)]);
+        let sent = post(&app, &format!("/runs/{id}/replay"), &body).send().await.unwrap();
+        sent.headers()[LOCATION].to_str().unwrap().to_owned()
+    };
+    let (one, two) = tokio::join!(send("b"), send("b"));
+    assert_eq!(one, two);
+    assert_ne!(send("c").await, one);
     app.stop().await;
 }
 
@@ -235,8 +259,21 @@ async fn one_form_cancels_all_that_fit_and_replays_the_chosen() {
     for n in 0..3 {
         submit(&app, &project, &format!("later {n}"), Some(Duration::from_secs(3_600))).await;
     }
-    let sent = post(&app, "/runs/bulk", &form(&[("action", "cancel"), ("which", "all"), ("status", "active")])).send();
-    assert_eq!(sent.await.unwrap().headers()[LOCATION], "/runs?status=active&done=canceled-3-0-0");
+    let all = form(&[("action", "cancel"), ("which", "all"), ("status", "active")]);
+    let asked = post(&app, "/runs/bulk", &all).send().await.unwrap();
+    assert_eq!(asked.status(), StatusCode::OK);
+    let html = asked.text().await.unwrap();
+    assert!(html.contains("Cancel 3 runs") && html.contains("href=\"/runs?status=active\""), "{html}");
+    let field = |name: &str| {
+        let (_, rest) = html.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    // Nobody was asked about this one.
+    let after = submit(&app, &project, "after the question", Some(Duration::from_secs(3_600))).await;
+    let sure = format!("{all}&sure={}&until={}", field("sure"), field("until"));
+    let sent = post(&app, "/runs/bulk", &sure).send().await.unwrap();
+    assert_eq!(sent.headers()[LOCATION], "/runs?status=active&done=canceled-3-0-0");
+    assert_eq!(app.services().workflow.get(&after).await.unwrap().summary.status, RunStatus::Delayed);
     let chosen = form(&[("action", "replay"), ("which", "chosen"), ("run", ended.as_str()), ("run", "run_gone")]);
     let sent = post(&app, "/runs/bulk", &chosen).send().await.unwrap();
     assert_eq!(sent.headers()[LOCATION], "/runs?done=replayed-1-1-0");

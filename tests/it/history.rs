@@ -187,6 +187,48 @@ async fn a_fork_has_files_conversation_and_history_up_to_its_point_and_goes_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_edit_that_comes_while_the_agent_works_is_given_back_with_the_reason() {
+    let (_fake, app, project, _) = two_turns(vec![vec![crate::fake_model::Act::Hang]]).await;
+    let state = app.services().store.events().state(&project).await.unwrap();
+    let page = format!("/p/{project}/edit/{}", state.messages[2].id);
+    app.services().agent.send(&project, "and more", None).await.unwrap();
+    until(&app, &project, |s| s.turn.is_some()).await;
+    let send = |body: &'static str| {
+        let request = app.request(reqwest::Method::POST, &page).header("accept", "text/html");
+        request.header("content-type", "application/x-www-form-urlencoded").body(body).send()
+    };
+    let refused = send("text=a+%3Clong%3E+edit").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::CONFLICT);
+    let html = refused.text().await.unwrap();
+    assert!(html.contains("The agent is at work") && html.contains("a &lt;long&gt; edit</textarea>"), "{html}");
+    assert!(html.contains(&format!("action=\"{page}\"")), "{html}");
+    app.services().agent.stop(&project).await.unwrap();
+    until(&app, &project, |s| s.turn.is_none()).await;
+    let empty = send("text=+").await.unwrap();
+    assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_that_is_asked_for_twice_is_made_once() {
+    let (_fake, app, project, [first, _]) = two_turns(Vec::new()).await;
+    let page = format!("/p/{project}/changes/{first}");
+    let html = app.get(&page).send().await.unwrap().text().await.unwrap();
+    let (_, mark) = html.split_once("name=\"once\" value=\"").unwrap();
+    let (mark, _) = mark.split_once('"').unwrap();
+    let fork = async || {
+        let request = app.request(reqwest::Method::POST, &format!("/p/{project}/fork"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.body(format!("message={first}&once={mark}")).send().await.unwrap();
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    };
+    let (one, two) = tokio::join!(fork(), fork());
+    assert_eq!(one, two);
+    assert_eq!(app.services().store.events().count_projects().await.unwrap(), 2);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_gone_back_to_is_refused_in_words() {
     let (_fake, app, project, _) = two_turns(Vec::new()).await;
     let state = app.services().store.events().state(&project).await.unwrap();

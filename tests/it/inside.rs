@@ -354,6 +354,19 @@ async fn the_import_page_takes_a_folder_and_an_archive_and_says_what_is_wrong() 
     assert!(sandbox.read_file(&project, "node_modules/left/pad.js").await.is_err());
     assert_eq!(app.services().store.events().state(&project).await.unwrap().name, "shop");
 
+    // Sent twice from one look at the page, a folder is one project.
+    let twice = async || {
+        let again = [("folder", "twin/index.html", "x")];
+        let body = "--x\r\nContent-Disposition: form-data; name=\"once\"\r\n\r\nmark\r\n";
+        let (client, request) = post(&again).build_split();
+        let mut request = request.unwrap();
+        let rest = String::from_utf8(request.body().unwrap().as_bytes().unwrap().to_vec()).unwrap();
+        *request.body_mut() = Some(format!("{body}{rest}").into());
+        client.execute(request).await.unwrap().headers()["location"].clone()
+    };
+    let (one, two) = tokio::join!(twice(), twice());
+    assert_eq!(one, two);
+
     let (status, error) = answer(post(&[("folder", "x/../../etc/passwd", "x")])).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{error}");
     let (status, error) = answer(post(&[("zip", "a.zip", "nonsense")])).await;

@@ -48,7 +48,13 @@ async fn an_endpoint_added_in_the_settings_answers_also_after_a_restart_and_its_
     let app = TestApp::start().await;
     let url = fake.endpoint.base_url.clone();
     let fields = [("set", "endpoint"), ("name", "My Gateway"), ("url", url.as_str()), ("key", "sk-very-private")];
+    let settings = async || app.get("/settings").send().await.unwrap().text().await.unwrap();
+    assert!(settings().await.contains("No model is connected"));
     assert_eq!(form(&app, "/settings/models", &fields).await, StatusCode::SEE_OTHER);
+    // The list of models is read behind the answer.
+    while settings().await.contains("No model is connected") {
+        tokio::task::yield_now().await;
+    }
     let app = app.restart().await;
     let (_, list) = answer(app.get("/api/models")).await;
     let ids: Vec<&str> = list["models"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
@@ -77,6 +83,15 @@ async fn an_endpoint_added_in_the_settings_answers_also_after_a_restart_and_its_
         form(&app, "/settings/models", &[("set", "endpoint"), ("name", "x"), ("url", "ftp://y")]).await,
         StatusCode::BAD_REQUEST
     );
+    let refused = app.request(Method::POST, "/settings/models").header("accept", "text/html");
+    let refused = refused.header("content-type", "application/x-www-form-urlencoded");
+    let refused = refused.body("set=endpoint&name=My+Box&url=ftp%3A%2F%2Fy&key=sk-private").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let html = refused.text().await.unwrap();
+    for kept in ["value=\"My Box\"", "value=\"ftp://y\"", "must begin with http"] {
+        assert!(html.contains(kept), "{kept} is not in {html}");
+    }
+    assert!(!html.contains("sk-private"));
     app.stop().await;
 }
 

@@ -92,3 +92,39 @@ async fn large_pages_are_compressed() {
     let response = app.get("/").header("accept-encoding", "br, gzip").send().await.unwrap();
     assert_eq!(response.headers()["content-encoding"], "gzip");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_projects_are_found_by_their_words_and_shown_page_by_page() {
+    let app = TestApp::start().await;
+    let events = app.services().store.events().clone();
+    for n in 0..130 {
+        events.create_project(&format!("Shop {n} <b>")).await.unwrap();
+    }
+    events.create_project("Éclairs & more").await.unwrap();
+    let cards = |html: &str| html.matches("class=\"project-link\"").count();
+    let (_, _, html) = page(&app, "/").await;
+    assert_eq!(cards(&html), 60);
+    assert!(html.contains("href=\"/?q=&amp;show=120\""), "{html}");
+    let (_, _, html) = page(&app, "/?q=&show=120").await;
+    assert_eq!(cards(&html), 120);
+    let (_, _, html) = page(&app, "/?q=&show=180").await;
+    assert_eq!(cards(&html), 131);
+    assert!(!html.contains("More projects"));
+    let (_, _, html) = page(&app, "/?q=%C3%A9clairs+MORE").await;
+    assert_eq!(cards(&html), 1);
+    assert!(html.contains("value=\"éclairs MORE\""), "{html}");
+    let (_, _, html) = page(&app, "/?q=nothing+has+this").await;
+    assert!(cards(&html) == 0 && html.contains("No project has these words"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_leads_back_to_the_page_it_came_from_and_to_no_other_site() {
+    let app = TestApp::start().await;
+    let own = format!("http://{}/runs?task=x", app.app().addr());
+    for (from, back) in [(own.as_str(), true), ("http://evil.example/runs", false)] {
+        let answer = app.get("/p/prj_0").header("accept", "text/html").header("referer", from).send().await.unwrap();
+        let html = answer.text().await.unwrap();
+        assert_eq!(html.contains("href=\"/runs?task=x\""), back, "{html}");
+        assert_eq!(html.contains("Back to where you were"), back, "{html}");
+    }
+}

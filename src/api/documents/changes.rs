@@ -3,6 +3,7 @@
 use super::{answer, bench, done, fields};
 use crate::api::AppState;
 use crate::api::error::{Failure, Path};
+use crate::api::once::Once;
 use crate::documents::{ChangesPage, Document};
 use crate::domain::{ApiError, MessageId, ProjectId};
 use axum::Form;
@@ -27,7 +28,8 @@ pub async fn changes(
         let last = state.messages.last().is_some_and(|m| m.id == message);
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         let clone_url = format!("http://{host}/api/projects/{project}/repo.git");
-        Ok(Document::Changes(ChangesPage { project, message, checkpoint, last, files, clone_url }))
+        let once = Once::mark();
+        Ok(Document::Changes(ChangesPage { project, message, checkpoint, last, files, clone_url, once }))
     };
     let page = page.await;
     answer(&app, &headers, page)
@@ -37,6 +39,9 @@ pub async fn changes(
 #[derive(Deserialize)]
 pub struct OfMessage {
     message: MessageId,
+    /// The mark of the page it was sent from.
+    #[serde(default)]
+    once: String,
 }
 
 /// `POST /p/{project}/back`
@@ -47,7 +52,7 @@ pub async fn back(
     form: Result<Form<OfMessage>, FormRejection>,
 ) -> Response {
     let result = async {
-        let (Path(project), OfMessage { message }) = (path?, fields(form)?);
+        let (Path(project), OfMessage { message, .. }) = (path?, fields(form)?);
         app.services.agent.go_back(&project, &message).await?;
         Ok(bench(&project))
     };
@@ -63,8 +68,10 @@ pub async fn fork(
     form: Result<Form<OfMessage>, FormRejection>,
 ) -> Response {
     let result = async {
-        let (Path(project), OfMessage { message }) = (path?, fields(form)?);
-        Ok(bench(&app.services.fork_project(&project, &message).await?))
+        let (Path(project), OfMessage { message, once }) = (path?, fields(form)?);
+        let services = app.services.clone();
+        let fork = async move { Ok(bench(&services.fork_project(&project, &message).await?)) };
+        app.once(&once, "fork", fork).await
     };
     let result = result.await;
     done(&app, &headers, result)

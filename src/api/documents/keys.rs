@@ -1,6 +1,6 @@
 //! Keys of programs: what there is, a new one, the end of one.
 
-use super::{answer, done, fields};
+use super::{answer, done_or_again, fields};
 use crate::api::AppState;
 use crate::api::error::Failure;
 use crate::documents::{Document, KeyRow, KeysPage, NewKey};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 /// `GET /settings/keys`
 pub async fn keys(State(app): State<AppState>, headers: HeaderMap) -> Response {
-    let page = page(&app, None).await;
+    let page = page(&app, None, String::new()).await;
     answer(&app, &headers, page)
 }
 
@@ -39,25 +39,32 @@ pub async fn change(
         Ok(asked) => asked,
         Err(failed) => return answer(&app, &headers, Err(failed)),
     };
-    match asked.set.as_str() {
+    let Change { set, name, kind } = asked;
+    let keys = app.services.store.keys();
+    let result = match set.as_str() {
         "create" => {
-            let page = async {
-                let kind = KeyKind::parse(&asked.kind).ok_or_else(|| ApiError::invalid("A key is e2b or trigger."))?;
-                let (key, text) = app.services.store.keys().create(kind, &asked.name).await?;
-                page(&app, Some(made(key, text))).await
+            let made = async {
+                let kind = KeyKind::parse(&kind).ok_or_else(|| ApiError::invalid("A key is e2b or trigger."))?;
+                let (key, text) = keys.create(kind, &name).await?;
+                page(&app, Some(made(key, text)), String::new()).await
             };
-            answer(&app, &headers, page.await)
+            match made.await {
+                Ok(page) => return answer(&app, &headers, Ok(page)),
+                Err(error) => Err(error),
+            }
         }
         "revoke" => {
-            let result = async {
-                app.services.store.keys().revoke(&asked.name).await?;
+            let revoked = async {
+                keys.revoke(&name).await?;
                 app.services.fleet.retire().await?;
                 Ok("/settings/keys".to_owned())
             };
-            done(&app, &headers, result.await)
+            revoked.await
         }
-        _ => done(&app, &headers, Err(ApiError::invalid("There is no such setting.").into())),
-    }
+        _ => Err(ApiError::invalid("There is no such setting.").into()),
+    };
+    let typed = if set == "create" { name } else { String::new() };
+    done_or_again(&app, &headers, result, page(&app, None, typed)).await
 }
 
 fn made(key: ApiKey, secret: String) -> NewKey {
@@ -68,11 +75,11 @@ fn made(key: ApiKey, secret: String) -> NewKey {
     NewKey { name: key.name, variable, secret }
 }
 
-async fn page(app: &AppState, made: Option<NewKey>) -> Result<Document, Failure> {
+async fn page(app: &AppState, made: Option<NewKey>, typed: String) -> Result<Document, Failure> {
     let rows = app.services.store.keys().list().await?.into_iter().map(|key| {
         let sandboxes = (key.kind == KeyKind::E2b).then(|| app.services.fleet.records(&key.id).len());
         let ApiKey { id, kind, name, hint, created_at } = key;
         KeyRow { id, name, hint, kind: kind.name(), created_at, sandboxes }
     });
-    Ok(Document::Keys(KeysPage { keys: rows.collect(), made }))
+    Ok(Document::Keys(KeysPage { keys: rows.collect(), made, typed }))
 }

@@ -1,6 +1,6 @@
 //! Editing an earlier message and sending it again.
 
-use super::{answer, bench, done, fields};
+use super::{answer, bench, done, done_or_again, sent};
 use crate::api::AppState;
 use crate::api::error::{Failure, Path};
 use crate::documents::{Document, EditPage};
@@ -33,22 +33,27 @@ pub async fn edit(
 /// The form.
 #[derive(Deserialize)]
 pub struct Resend {
-    message: MessageId,
     text: String,
 }
 
-/// `POST /p/{project}/resend`
+/// `POST /p/{project}/edit/{message}`
 pub async fn resend(
     State(app): State<AppState>,
-    path: Result<Path<ProjectId>, Failure>,
+    path: Result<Path<(ProjectId, MessageId)>, Failure>,
     headers: HeaderMap,
     form: Result<Form<Resend>, FormRejection>,
 ) -> Response {
-    let result = async {
-        let (Path(project), Resend { message, text }) = (path?, fields(form)?);
-        app.services.agent.resend(&project, &message, &text, None).await?;
-        Ok(bench(&project))
+    let ((project, message), Resend { text }) = match sent(path, form) {
+        Ok(sent) => sent,
+        Err(error) => return done(&app, &headers, Err(error)),
     };
-    let result = result.await;
-    done(&app, &headers, result)
+    let result = app.services.agent.resend(&project, &message, &text, None).await;
+    let result = result.map(|_| bench(&project)).map_err(Failure::from);
+    let again = async {
+        // The message itself may be gone; what was typed is not.
+        let state = app.services.store.events().state(&project).await?;
+        let files = state.message(&message).is_some_and(|m| !m.attachments.is_empty());
+        Ok(Document::Edit(EditPage { project, message, text, files }))
+    };
+    done_or_again(&app, &headers, result, again).await
 }

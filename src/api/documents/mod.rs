@@ -20,7 +20,7 @@ pub use models::{change as change_models, models};
 pub use project::{change as change_project, settings};
 
 use super::AppState;
-use super::error::Failure;
+use super::error::{Failure, Path};
 use crate::documents::Document;
 use crate::domain::{ApiError, ProjectId};
 use axum::Form;
@@ -42,6 +42,29 @@ fn done(app: &AppState, headers: &HeaderMap, result: Result<String, Failure>) ->
         Ok(to) => Redirect::to(&to).into_response(),
         Err(error) => super::pages::failure(app, headers, error),
     }
+}
+
+/// After a form with something typed: on to another page, or its page once more with that and why nothing was done.
+async fn done_or_again(
+    app: &AppState,
+    headers: &HeaderMap,
+    result: Result<String, Failure>,
+    again: impl Future<Output = Result<Document, Failure>>,
+) -> Response {
+    match result {
+        Err(error) if super::pages::is_for_a_person(headers) => match again.await {
+            Ok(page) => super::pages::redrawn(app, headers, page, error),
+            // Its own failure says less than that of the form.
+            Err(_) => super::pages::failure(app, headers, error),
+        },
+        result => done(app, headers, result),
+    }
+}
+
+/// What a form's address names, and its fields.
+fn sent<P, T>(path: Result<Path<P>, Failure>, form: Result<Form<T>, FormRejection>) -> Result<(P, T), Failure> {
+    let Path(path) = path?;
+    Ok((path, fields(form)?))
 }
 
 /// The fields of a form.

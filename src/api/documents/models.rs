@@ -1,9 +1,9 @@
 //! Models: endpoints with their keys, what each model is known to do, favourites.
 
-use super::{answer, done, fields};
+use super::{answer, done, done_or_again, fields};
 use crate::api::AppState;
 use crate::api::error::{Failure, Query};
-use crate::documents::{Document, EndpointRow, ModelRow, ModelsPage, TrialRow};
+use crate::documents::{Document, EndpointRow, ModelRow, ModelsPage, TrialRow, models_address};
 use crate::domain::ApiError;
 use crate::llm::ModelInfo;
 use crate::services::{Known, Trials, aptitude};
@@ -42,27 +42,7 @@ pub async fn models(
 ) -> Response {
     let page = async {
         let Query(ModelsQuery { q, follow }) = query?;
-        let trials = trials(&app.services.trials);
-        let following = follow && trials.iter().any(|trial| trial.running);
-        let endpoints = app.services.store.secrets().endpoints().await?;
-        let notes = app.services.store.secrets().model_notes().await?;
-        let (models, problem) = app.services.catalog.list().await;
-        let endpoints = endpoints.into_iter().map(|endpoint| {
-            let key_set = endpoint.key.is_some();
-            EndpointRow { prefix: endpoint.prefix, name: endpoint.name, base_url: endpoint.base_url, key_set }
-        });
-        let mut models = found(models, &notes, &q);
-        let more = models.len().saturating_sub(SHOWN);
-        models.truncate(SHOWN);
-        Ok(Document::Models(ModelsPage {
-            endpoints: endpoints.collect(),
-            problem: problem.map(|problem| problem.to_string()),
-            trials,
-            following,
-            search: q,
-            models,
-            more,
-        }))
+        page(&app, q, follow, <(String, String)>::default()).await
     };
     let page = page.await;
     let following = matches!(&page, Ok(Document::Models(page)) if page.following);
@@ -84,6 +64,31 @@ fn trials(trials: &Trials) -> Vec<TrialRow> {
         Known::Tried(_) | Known::Nothing => None,
     };
     trials.list().into_iter().filter_map(row).collect()
+}
+
+async fn page(app: &AppState, q: String, follow: bool, typed: (String, String)) -> Result<Document, Failure> {
+    let trials = trials(&app.services.trials);
+    let following = follow && trials.iter().any(|trial| trial.running);
+    let endpoints = app.services.store.secrets().endpoints().await?;
+    let notes = app.services.store.secrets().model_notes().await?;
+    let (models, problem) = app.services.catalog.list().await;
+    let endpoints = endpoints.into_iter().map(|endpoint| {
+        let key_set = endpoint.key.is_some();
+        EndpointRow { prefix: endpoint.prefix, name: endpoint.name, base_url: endpoint.base_url, key_set }
+    });
+    let mut models = found(models, &notes, &q);
+    let more = models.len().saturating_sub(SHOWN);
+    models.truncate(SHOWN);
+    Ok(Document::Models(ModelsPage {
+        endpoints: endpoints.collect(),
+        problem: problem.map(|problem| problem.to_string()),
+        trials,
+        following,
+        search: q,
+        models,
+        more,
+        typed,
+    }))
 }
 
 /// The models whose ids have all the words, favourites first.
@@ -112,6 +117,9 @@ pub struct Change {
     url: String,
     #[serde(default)]
     key: String,
+    /// What was searched for.
+    #[serde(default)]
+    q: String,
 }
 
 /// `POST /settings/models`
@@ -120,26 +128,30 @@ pub async fn change(
     headers: HeaderMap,
     form: Result<Form<Change>, FormRejection>,
 ) -> Response {
+    let Change { set, name, url, key, q } = match fields(form) {
+        Ok(asked) => asked,
+        Err(error) => return done(&app, &headers, Err(error)),
+    };
     let result = async {
-        let Change { set, name, url, key } = fields(form)?;
-        let mut next = "/settings/models";
+        let mut next = models_address(&q);
         match set.as_str() {
             "endpoint" => {
                 let prefix = app.services.save_endpoint(&name, &url, Some(&key)).await?;
                 app.services.try_offered(&prefix).await?;
-                next = FOLLOWING;
+                next = FOLLOWING.to_owned();
             }
             "remove" => app.services.remove_endpoint(&name).await?,
             "favourite" => app.services.toggle_favourite(&name).await?,
             "probe" => {
                 app.services.trials.begin(&name);
-                next = FOLLOWING;
+                next = FOLLOWING.to_owned();
             }
             _ => return Err(ApiError::invalid("There is no such setting.").into()),
         }
         app.models.refresh();
-        Ok(next.to_owned())
+        Ok(next)
     };
     let result: Result<String, Failure> = result.await;
-    done(&app, &headers, result)
+    let typed = if set == "endpoint" { (name, url) } else { Default::default() };
+    done_or_again(&app, &headers, result, page(&app, q, typed)).await
 }

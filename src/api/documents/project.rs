@@ -1,9 +1,9 @@
 //! A project's settings: budget, auto-fix, secrets, network rules.
 
-use super::{answer, done, fields};
+use super::{answer, done, done_or_again, sent};
 use crate::api::AppState;
 use crate::api::error::{Failure, Path};
-use crate::documents::{Document, ProjectSettings};
+use crate::documents::{Document, ProjectSettings, Typed};
 use crate::domain::{ApiError, EventBody, ProjectId, Usage};
 use axum::Form;
 use axum::extract::State;
@@ -20,20 +20,25 @@ pub async fn settings(
 ) -> Response {
     let page = async {
         let Path(project) = path?;
-        let state = app.services.store.events().state(&project).await?;
-        let secrets = app.services.store.secrets().of(&project).await?;
-        Ok(Document::Project(ProjectSettings {
-            project,
-            spent: state.spent,
-            unpriced: app.services.unpriced_model(&state).await,
-            budget: state.budget,
-            auto_fix: state.auto_fix,
-            secrets: secrets.into_keys().collect(),
-            policy: state.network.policy.clone(),
-        }))
+        page(&app, project, Typed::default()).await
     };
     let page = page.await;
     answer(&app, &headers, page)
+}
+
+async fn page(app: &AppState, project: ProjectId, typed: Typed) -> Result<Document, Failure> {
+    let state = app.services.store.events().state(&project).await?;
+    let secrets = app.services.store.secrets().of(&project).await?;
+    Ok(Document::Project(ProjectSettings {
+        project,
+        spent: state.spent,
+        unpriced: app.services.unpriced_model(&state).await,
+        budget: state.budget,
+        auto_fix: state.auto_fix,
+        secrets: secrets.into_keys().collect(),
+        policy: state.network.policy.clone(),
+        typed,
+    }))
 }
 
 /// The forms.
@@ -53,8 +58,11 @@ pub async fn change(
     headers: HeaderMap,
     form: Result<Form<Change>, FormRejection>,
 ) -> Response {
+    let (project, Change { set, name, value }) = match sent(path, form) {
+        Ok(sent) => sent,
+        Err(error) => return done(&app, &headers, Err(error)),
+    };
     let result = async {
-        let (Path(project), Change { set, name, value }) = (path?, fields(form)?);
         let services = &app.services;
         let events = services.store.events();
         match set.as_str() {
@@ -75,8 +83,10 @@ pub async fn change(
         }
         Ok(format!("/p/{project}/settings"))
     };
-    let result = result.await;
-    done(&app, &headers, result)
+    let result: Result<String, Failure> = result.await;
+    // A secret is not sent back.
+    let value = if set == "secret" { String::new() } else { value };
+    done_or_again(&app, &headers, result, page(&app, project, Typed { set, name, value })).await
 }
 
 /// An amount as a person types it; empty for none.

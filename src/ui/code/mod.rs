@@ -53,7 +53,7 @@ pub fn Code(
             view! { <Empty icon="alert" title="The file could not be read" text=error.message /> }.into_any()
         }
         (None, Shown::Nothing) => {
-            view! { <Empty icon="file" title="No file open" text="Choose one on the left to read it here." /> }
+            view! { <Empty icon="file" title="No file open" text="Choose one in the list to read it here." /> }
                 .into_any()
         }
     };

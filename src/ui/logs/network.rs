@@ -84,7 +84,7 @@ pub fn NetworkLog() -> impl IntoView {
     view! {
         <div class="file-head">
             <span class="file-path">"Network"</span>
-            <span class="file-facts">"Never this machine, private networks and cloud metadata."</span>
+            <span class="file-facts">"This machine and private networks are never reached."</span>
             <label class="net-mode">
                 "May reach "
                 <select class="input search" on:change=on(choose)>{options}</select>

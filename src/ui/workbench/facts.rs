@@ -42,17 +42,19 @@ fn facts(sandbox: &SandboxView) -> Vec<(&'static str, String)> {
         }
     };
     row("Memory", limits.memory_mib, format!("{} MiB", limits.memory_mib));
+    // A share of the cores is no limit, but where limits are told it is one more of them.
+    let told = limits.memory_mib.max(limits.processes).max(limits.cpu_percent);
     let cpu = match limits.cpu_percent {
         0 => "a fair share of all cores".to_owned(),
         percent => format!("{percent} % of a core"),
     };
-    row("CPU", limits.memory_mib, cpu);
+    row("CPU", told, cpu);
     row("Processes", limits.processes, limits.processes.to_string());
     row("Disk", limits.disk_mib, format!("{} MiB in {} files", limits.disk_mib, limits.files));
     row("Open files", limits.open_files, format!("{} a process", limits.open_files));
     row("Output kept", limits.output_mib, format!("{} MiB a command", limits.output_mib));
     if !limits.mechanism.is_empty() {
-        rows.push(("Held by", limits.mechanism.clone()));
+        rows.push(("Limited by", limits.mechanism.clone()));
     }
     rows
 }

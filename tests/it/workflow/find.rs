@@ -154,8 +154,9 @@ async fn a_task_that_is_not_repeated_says_what_to_do_instead_and_many_runs_are_r
     let error = bench.workflow.replay(&once, Replay::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "a run of once cannot be replayed: it happens once. Do it anew instead.");
     let without_two = BulkReport { done: 1, left_out: 2, ..BulkReport::default() };
-    let all = bench.workflow.bulk_where(RunFilter::default(), BulkAction::Replay).await.unwrap();
-    assert_eq!(all, without_two);
+    let (fit, left_out) = bench.workflow.bulk_fits(RunFilter::default(), BulkAction::Replay).await.unwrap();
+    assert_eq!((fit.as_slice(), left_out), ([top.clone()].as_slice(), 2));
+    assert_eq!(bench.workflow.bulk(&fit, BulkAction::Replay).await.unwrap().done, 1);
     let chosen = bench.workflow.bulk(&[child.clone(), once, top.clone()], BulkAction::Replay).await.unwrap();
     assert_eq!(chosen, without_two);
     // A child alone is what its page is for.
