@@ -7,6 +7,7 @@
 use crate::server_fns::runs_part;
 use crate::ui::browser;
 use crate::ui::kit::{TopBar, effect, live as changing, on};
+use crate::ui::transport::while_looked_at;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos::wasm_bindgen::{JsCast, closure::Closure};
@@ -71,30 +72,62 @@ fn press(key: &str) -> bool {
     }
 }
 
-/// Fetches the markup again whenever the server says that runs changed. The browser reopens the stream by itself.
+/// Fetches the markup again whenever the server says that runs changed, and when the page is looked at again.
 fn watch(content: RwSignal<String>) {
-    let Ok(source) = EventSource::new("/api/runs/events") else { return };
-    let changed = Closure::<dyn FnMut(MessageEvent)>::new(move |_| {
-        if document().hidden() || document().query_selector(IN_HAND).ok().flatten().is_some() {
+    let source = StoredValue::new_local(None::<Source>);
+    let seen = StoredValue::new(false);
+    let show = move || {
+        if source.with_value(Option::is_some) {
             return;
         }
-        let here = location().pathname().and_then(|path| Ok(path + &location().search()?));
-        let Ok(here) = here else { return };
-        spawn_local(async move {
-            // Old markup is better than an error over it.
-            if let Ok(html) = runs_part(here).await {
-                // The line a person has reached by keys is reached again in the new markup.
-                let at = document().active_element().and_then(|element| element.get_attribute("href"));
-                content.set(html);
-                if let Some(at) = at {
-                    request_animation_frame(move || {
-                        browser::move_focus(&format!("main a[href='{at}']"), 0);
-                    });
-                }
+        // The page came with what there was.
+        if seen.try_update_value(|seen| std::mem::replace(seen, true)) == Some(true) {
+            fetch(content);
+        }
+        source.set_value(Source::open(content));
+    };
+    while_looked_at(move || source.set_value(None), show);
+}
+
+/// An open stream with the callback it calls. The browser reopens it by itself when it breaks.
+struct Source {
+    source: EventSource,
+    _changed: Closure<dyn FnMut(MessageEvent)>,
+}
+
+impl Source {
+    fn open(content: RwSignal<String>) -> Option<Self> {
+        let source = EventSource::new("/api/runs/events").ok()?;
+        let changed = Closure::<dyn FnMut(MessageEvent)>::new(move |_| fetch(content));
+        source.set_onmessage(Some(changed.as_ref().unchecked_ref()));
+        Some(Self { source, _changed: changed })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.source.set_onmessage(None);
+        self.source.close();
+    }
+}
+
+fn fetch(content: RwSignal<String>) {
+    if document().hidden() || document().query_selector(IN_HAND).ok().flatten().is_some() {
+        return;
+    }
+    let here = location().pathname().and_then(|path| Ok(path + &location().search()?));
+    let Ok(here) = here else { return };
+    spawn_local(async move {
+        // Old markup is better than an error over it.
+        if let Ok(html) = runs_part(here).await {
+            // The line a person has reached by keys is reached again in the new markup.
+            let at = document().active_element().and_then(|element| element.get_attribute("href"));
+            content.set(html);
+            if let Some(at) = at {
+                request_animation_frame(move || {
+                    browser::move_focus(&format!("main a[href='{at}']"), 0);
+                });
             }
-        });
+        }
     });
-    source.set_onmessage(Some(changed.as_ref().unchecked_ref()));
-    // Both live as long as the page.
-    StoredValue::new_local((source, changed));
 }
