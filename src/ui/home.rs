@@ -2,7 +2,7 @@
 
 use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
 use crate::server_fns::{create_project, delete_project};
-use crate::ui::chat::{Composer, Outgoing};
+use crate::ui::chat::{Composer, Outgoing, Told};
 use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, live, on};
 use crate::ui::page::{ModelOption, Sample};
 use leptos::ev::SubmitEvent;
@@ -24,7 +24,8 @@ pub fn Home(
     let failure = RwSignal::new(None::<ApiError>);
     let busy = RwSignal::new(false);
     let model = RwSignal::new(models.first().map(|m| m.id.clone()).unwrap_or_default());
-    let start = Callback::new(move |Outgoing { text, files }: Outgoing| {
+    let told = RwSignal::new(None);
+    let create = move |sent: Outgoing, typed: bool| {
         if busy.get_untracked() {
             return;
         }
@@ -32,9 +33,12 @@ pub fn Home(
         failure.set(None);
         spawn_local(async move {
             let chosen = Some(model.get_untracked()).filter(|m| !m.is_empty());
-            match create_project(text, files, chosen).await {
+            match create_project(sent.text.clone(), sent.files.clone(), chosen).await {
                 Ok(project) => {
-                    crate::ui::browser::store("draft:home", "");
+                    // A sample leaves what was typed.
+                    if typed {
+                        told.set(Some(Told::Arrived(sent)));
+                    }
                     let _ = location().set_href(&format!("/p/{project}"));
                 }
                 Err(error) => {
@@ -43,7 +47,9 @@ pub fn Home(
                 }
             }
         });
-    });
+    };
+    let start = Callback::new(move |sent| create(sent, true));
+    let sample = Callback::new(move |sent| create(sent, false));
     view! {
         <TopBar />
         <main class="home">
@@ -63,12 +69,13 @@ pub fn Home(
                         models
                         model
                         busy=busy.into()
+                        told
                         on_send=start
                         autofocus=true
                     />
                 </form>
                 <Notice error=failure />
-                <Samples samples busy start />
+                <Samples samples busy start=sample />
                 {demo.then(|| view! { <DemoNote /> })}
             </section>
             <Projects projects />
