@@ -92,6 +92,44 @@ test('an app that was opened while the server was away is loaded again when it i
   }
 });
 
+test('a project that was deleted elsewhere is said to be gone, with a way on', async ({ page, request, console, workbench }) => {
+  console.tolerate(/404/);
+  await workbench.ask('What can you do?');
+  await workbench.settled();
+  const project = new URL(page.url()).pathname.split('/').at(-1);
+  expect((await request.delete(`/api/projects/${project}`)).ok()).toBe(true);
+  await page.getByRole('alert').getByRole('link', { name: 'All projects' }).click();
+  await expect(page).toHaveURL('/');
+});
+
+test('a hidden tab gives its connection up, and has what it missed when it is seen again', async ({ page, request }) => {
+  const server = await Server.start();
+  try {
+    await page.clock.install();
+    const workbench = new Workbench(page, server.baseURL);
+    await workbench.ask('What can you do?');
+    await workbench.settled();
+    await expect.poll(() => openStreams(server)).toBe(1);
+    const hide = (hidden: boolean) =>
+      page.evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+        document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+      }, hidden);
+    await hide(true);
+    await page.clock.fastForward(31_000);
+    await expect.poll(() => openStreams(server)).toBe(0);
+    const project = new URL(page.url()).pathname.split('/').at(-1);
+    const sent = await request.post(`${server.baseURL}/api/projects/${project}/messages`, { data: { text: 'Said while away' } });
+    expect(sent.ok()).toBe(true);
+    await hide(false);
+    await expect(workbench.conversation).toContainText('Said while away');
+    await expect.poll(() => openStreams(server)).toBe(1);
+  } finally {
+    await page.close();
+    await server.stop();
+  }
+});
+
 /** How many pages follow their project. */
 async function openStreams(server: Server): Promise<number> {
   const text = await fetch(`${server.baseURL}/metrics`).then((answer) => answer.text());

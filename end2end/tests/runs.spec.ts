@@ -60,7 +60,7 @@ test('the runs of a turn are listed, filtered, read on a timeline and replayed w
     await page.locator('form').filter({ has: payload }).getByRole('button', { name: 'Replay' }).click();
     await page.waitForURL((url) => !first.includes(url.pathname));
     await workbench.hydrated();
-    await expect(page.getByRole('status')).toContainText('1 run was submitted once more.');
+    await expect(page.getByRole('status').filter({ hasText: '1 run was submitted once more.' })).toBeVisible();
     await expect(page.getByRole('heading', { level: 1 })).toContainText('Completed');
     await expect(page.locator('section').filter({ has: page.getByRole('heading', { name: 'Payload' }) })).toContainText('second words');
     const replayed = page.getByRole('complementary').getByRole('term').filter({ hasText: 'Replay of' });

@@ -75,6 +75,9 @@ impl Backend for Fixture {
         };
         Ok(FileView { size: text.len() as u64, language: language_of(&path).to_owned(), path, body })
     }
+    async fn start_sandbox(&self, _project: ProjectId) -> Result<(), ApiError> {
+        refused()
+    }
     async fn stop_command(&self, _project: ProjectId, _command: CommandId) -> Result<(), ApiError> {
         refused()
     }

@@ -106,6 +106,11 @@ impl Backend for Services {
         .map_err(|_| ApiError::internal("the file could not be drawn"))
     }
 
+    async fn start_sandbox(&self, project: ProjectId) -> Result<(), ApiError> {
+        self.sandbox.ensure(&project).await?;
+        Ok(())
+    }
+
     async fn stop_command(&self, project: ProjectId, command: CommandId) -> Result<(), ApiError> {
         self.sandbox.stop_command(&project, &command).await?;
         Ok(())

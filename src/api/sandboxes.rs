@@ -76,6 +76,9 @@ pub struct LogsQuery {
     /// `false` ends the answer with what there is now.
     #[serde(default = "yes")]
     follow: bool,
+    /// `true` is the output alone, for people.
+    #[serde(default)]
+    text: bool,
 }
 
 fn yes() -> bool {
@@ -88,7 +91,8 @@ struct Exited<'a> {
     exit: &'a CommandExit,
 }
 
-/// `GET /api/sandboxes/{sandbox}/cmds/{command}/logs`: output as lines of JSON, live until the command has ended.
+/// `GET /api/sandboxes/{sandbox}/cmds/{command}/logs`: output as lines of JSON or as text, live until the command has
+/// ended.
 pub async fn logs(
     State(app): State<AppState>,
     Path((id, command)): Path<(SandboxId, CommandId)>,
@@ -96,13 +100,14 @@ pub async fn logs(
 ) -> Result<Response, Failure> {
     let state = project_of(&app, &id).await?;
     find_command(&state, &command)?;
-    let tail = Tail { app, project: state.id.clone(), command, offset: query.from, follow: query.follow, over: false };
+    let LogsQuery { from: offset, follow, text } = query;
+    let tail = Tail { app, project: state.id.clone(), command, offset, follow, text, over: false };
     let lines = futures::stream::unfold(tail, |mut tail| async move {
         let line = tail.next().await?;
         Some((Ok::<_, std::convert::Infallible>(line), tail))
     });
     let headers = [
-        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CONTENT_TYPE, if text { "text/plain; charset=utf-8" } else { "application/x-ndjson" }),
         (header::CACHE_CONTROL, "no-cache, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
@@ -116,6 +121,7 @@ struct Tail {
     command: CommandId,
     offset: u64,
     follow: bool,
+    text: bool,
     over: bool,
 }
 
@@ -135,12 +141,18 @@ impl Tail {
             let slice = services.sandbox.read_log(&self.project, &self.command, from, CHUNK).await.ok()?;
             if slice.end > self.offset {
                 self.offset = slice.end;
+                if self.text {
+                    return Some(slice.text.into());
+                }
                 let len = slice.end.saturating_sub(slice.start);
                 let command = self.command.clone();
                 return line(&OutputChunk { command, offset: slice.start, text: slice.text, len });
             }
             if let Some(exit) = exit {
                 self.over = true;
+                if self.text {
+                    return None;
+                }
                 return line(&Exited { exit });
             }
             if !self.follow {

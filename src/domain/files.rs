@@ -3,6 +3,8 @@
 use super::json::FromJson;
 use serde::{Deserialize, Serialize};
 
+/// Entries of a project's tree at most; the ones behind are not listed.
+pub const TREE_MAX: usize = 5000;
 /// The longest path accepted, in bytes.
 const PATH_MAX: usize = 1024;
 

@@ -33,7 +33,7 @@ pub use event::{
     Checkpoint, CommandExit, Event, EventBody, Limits, ModelRef, SandboxPhase, SandboxView, TurnOutcome, Usage,
 };
 pub use fault::{Checked, Fault, FaultKind, FaultState, FaultView};
-pub use files::{FileKind, FileNode, PathError, build_tree, clean_path};
+pub use files::{FileKind, FileNode, PathError, TREE_MAX, build_tree, clean_path};
 pub use ids::{AttachmentId, CallId, CommandId, IdError, MessageId, ProjectId, RunId, SandboxId};
 pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};

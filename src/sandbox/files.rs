@@ -5,7 +5,7 @@ use super::edit::{self, Edit};
 use super::entry::Entry;
 use super::provider::{Files, ListOptions};
 use super::service::{Inner, Service};
-use crate::domain::{CallId, EventBody, FileKind, FileNode, ProjectId, build_tree, clean_path};
+use crate::domain::{CallId, EventBody, FileKind, FileNode, ProjectId, TREE_MAX, build_tree, clean_path};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 const WRITE_MAX: usize = 16 * 1024 * 1024;
 /// The most text of a file that is read, in bytes.
 const READ_MAX: u64 = 1024 * 1024;
-/// The most entries of a tree.
-const TREE_MAX: usize = 5000;
 /// The deepest level of a tree.
 const TREE_DEPTH: u32 = 24;
 

@@ -44,6 +44,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn list_files(&self, project: ProjectId) -> Result<Vec<FileNode>, ApiError>;
     /// A file, highlighted.
     async fn open_file(&self, project: ProjectId, path: String) -> Result<FileView, ApiError>;
+    /// Starts the sandbox, if it does not run.
+    async fn start_sandbox(&self, project: ProjectId) -> Result<(), ApiError>;
     /// Ends a command.
     async fn stop_command(&self, project: ProjectId, command: CommandId) -> Result<(), ApiError>;
     /// Output of a command from an offset on, or its tail.

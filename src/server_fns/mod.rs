@@ -95,6 +95,12 @@ pub async fn open_file(project: ProjectId, path: String) -> Result<FileView, Api
     backend()?.open_file(project, path).await
 }
 
+/// Starts the sandbox if it does not run, and with it what ran in its background.
+#[server(prefix = "/api/fn", endpoint = "start_sandbox", input = PostArguments, output = PostAnswer)]
+pub async fn start_sandbox(project: ProjectId) -> Result<(), ApiError> {
+    backend()?.start_sandbox(project).await
+}
+
 /// Ends a command and all it started.
 #[server(prefix = "/api/fn", endpoint = "stop_command", input = PostArguments, output = PostAnswer)]
 pub async fn stop_command(project: ProjectId, command: CommandId) -> Result<(), ApiError> {

@@ -17,11 +17,17 @@ pub fn App(
     provide_clock();
     // Tests and style sheets wait for this: from here on buttons work.
     effect(move || browser::set_root_attribute("data-hydrated", ""));
-    match page {
+    let page = match page {
         PageData::Home { projects, models, effort, samples, demo } => {
             view! { <Home projects models effort samples demo /> }.into_any()
         }
         PageData::Project(page) => view! { <WorkbenchPage page=*page /> }.into_any(),
         PageData::Runs { html, live, .. } => view! { <RunsPage html live /> }.into_any(),
+    };
+    view! {
+        {page}
+        // What `browser` says for a moment. Only a region that was there before its words is read out.
+        <p id="said" role="status"></p>
     }
+    .into_any()
 }

@@ -12,9 +12,12 @@ mod web {
     use crate::domain::{ApiError, Attachment, check_size, json};
     use crate::ui::app::App;
     use crate::ui::page::PageData;
+    use js_sys::futures::JsFuture;
     use js_sys::{Date, JsString, Reflect};
     use leptos::prelude::*;
+    use leptos::task::spawn_local;
     use std::rc::Rc;
+    use std::time::Duration;
     use wasm_bindgen::closure::Closure;
     use wasm_bindgen::{JsCast, JsValue};
 
@@ -81,14 +84,42 @@ mod web {
         }
     }
 
-    /// Copies text to the clipboard, where the browser allows it.
+    /// Copies text to the clipboard and says so.
     pub fn copy(text: &str) {
-        let navigator = window().navigator();
-        // Undefined outside secure contexts.
-        if let Ok(clipboard) = Reflect::get(&navigator, &JsValue::from_str("clipboard"))
-            && let Ok(clipboard) = clipboard.dyn_into::<web_sys::Clipboard>()
-        {
-            let _ = clipboard.write_text(text);
+        // Undefined outside secure contexts, that is, on plain HTTP from another machine.
+        let clipboard = Reflect::get(&window().navigator(), &"clipboard".into()).ok();
+        match clipboard.and_then(|clipboard| clipboard.dyn_into::<web_sys::Clipboard>().ok()) {
+            Some(clipboard) => {
+                let written = JsFuture::from(clipboard.write_text(text));
+                spawn_local(async move { say_copied(written.await.is_ok()) });
+            }
+            None => say_copied(copy_selected(text).unwrap_or(false)),
+        }
+    }
+
+    /// Copies by what works everywhere: a selection. False if it did not.
+    fn copy_selected(text: &str) -> Option<bool> {
+        let document = document();
+        let focused = document.active_element();
+        let area = document.create_element("textarea").ok()?.dyn_into::<web_sys::HtmlTextAreaElement>().ok()?;
+        area.set_class_name("visually-hidden");
+        area.set_value(text);
+        document.body()?.append_child(&area).ok()?;
+        area.select();
+        let command = Reflect::get(&document, &"execCommand".into()).ok()?.dyn_into::<js_sys::Function>().ok();
+        let copied = command.and_then(|command| command.call1(&document, &"copy".into()).ok());
+        area.remove();
+        if let Some(focused) = focused.and_then(|element| element.dyn_into::<web_sys::HtmlElement>().ok()) {
+            let _ = focused.focus();
+        }
+        copied?.as_bool()
+    }
+
+    fn say_copied(copied: bool) {
+        let words = if copied { "Copied" } else { "Not copied: the browser does not allow it" };
+        if let Some(place) = document().get_element_by_id("said") {
+            place.set_text_content(Some(words));
+            set_timeout(move || place.set_text_content(None), Duration::from_secs(2));
         }
     }
 
@@ -137,46 +168,91 @@ mod web {
         }
     }
 
-    /// Uploads files that are chosen, pasted or dropped inside an element, for as long as the page lives. `begin` is
-    /// told how many come and says whether they may; `done` gets each, or why not.
+    /// Uploads files that are chosen or pasted inside an element or dropped anywhere, for as long as the page lives.
+    /// `begin` is told how many come and says whether they may; `done` gets each, or why not.
     pub fn take_files(
         root: &web_sys::Element,
         begin: Box<dyn Fn(usize) -> bool>,
         done: Rc<dyn Fn(Result<Attachment, ApiError>)>,
     ) {
-        let take = Closure::<dyn Fn(web_sys::Event)>::new(move |event: web_sys::Event| {
-            let kind = event.type_();
-            let holder = match kind.as_str() {
-                "change" => event.target().map(JsValue::from),
-                "paste" => Reflect::get(&event, &"clipboardData".into()).ok(),
-                // What may be dropped has to be said while it is over the element.
-                "dragover" => return event.prevent_default(),
-                _ => Reflect::get(&event, &"dataTransfer".into()).ok(),
-            };
-            let files = holder.as_ref().and_then(|holder| Reflect::get(holder, &"files".into()).ok());
-            let Some(files) = files.filter(JsValue::is_object).map(|files| js_sys::Array::from(&files)) else { return };
-            if files.length() == 0 {
-                return;
-            }
-            event.prevent_default();
+        let take = move |files: js_sys::Array| {
             if begin(files.length() as usize) {
                 let done = Rc::clone(&done);
                 // One after the other, so that they stay in order.
-                leptos::task::spawn_local(async move {
+                spawn_local(async move {
                     for file in files.iter() {
                         done(upload(file).await);
                     }
                 });
             }
-            if let Some(field) = holder.filter(|_| kind == "change") {
+        };
+        let take_chosen = |field: &JsValue, take: &dyn Fn(js_sys::Array)| {
+            if let Some(files) = files_of(field) {
+                take(files);
                 // So that the same file can be chosen again.
-                let _ = Reflect::set(&field, &"value".into(), &"".into());
+                let _ = Reflect::set(field, &"value".into(), &"".into());
+            }
+        };
+        // What was chosen before this code ran.
+        if let Ok(Some(field)) = root.query_selector("input[type=file]") {
+            take_chosen(&field, &take);
+        }
+        let hear = Closure::<dyn Fn(web_sys::Event)>::new(move |event: web_sys::Event| {
+            let part = |name: &str| Reflect::get(&event, &name.into()).ok().filter(JsValue::is_object);
+            match event.type_().as_str() {
+                "change" => {
+                    if let Some(field) = event.target() {
+                        take_chosen(&field, &take);
+                    }
+                }
+                "paste" => {
+                    if let Some(data) = part("clipboardData")
+                        && let Some(files) = files_of(&data)
+                        && !has_words(&data, &files)
+                    {
+                        event.prevent_default();
+                        take(files);
+                    }
+                }
+                // What may be dropped has to be said while it is over the page; else the tab opens the file.
+                "dragover" => {
+                    let types = part("dataTransfer").and_then(|data| Reflect::get(&data, &"types".into()).ok());
+                    if types.is_some_and(|types| js_sys::Array::from(&types).includes(&"Files".into(), 0)) {
+                        event.prevent_default();
+                    }
+                }
+                _ => {
+                    if let Some(files) = part("dataTransfer").and_then(|data| files_of(&data)) {
+                        event.prevent_default();
+                        take(files);
+                    }
+                }
             }
         });
-        for kind in ["change", "paste", "drop", "dragover"] {
-            let _ = root.add_event_listener_with_callback(kind, take.as_ref().unchecked_ref());
+        let hear_by: &js_sys::Function = hear.as_ref().unchecked_ref();
+        for kind in ["change", "paste"] {
+            let _ = root.add_event_listener_with_callback(kind, hear_by);
         }
-        take.forget();
+        for kind in ["drop", "dragover"] {
+            let _ = window().add_event_listener_with_callback(kind, hear_by);
+        }
+        hear.forget();
+    }
+
+    /// The files a field or a transfer holds; nothing if there are none.
+    fn files_of(holder: &JsValue) -> Option<js_sys::Array> {
+        let files = Reflect::get(holder, &"files".into()).ok().filter(JsValue::is_object)?;
+        Some(js_sys::Array::from(&files)).filter(|files| files.length() > 0)
+    }
+
+    /// Whether what is pasted is text: cells of a table bring a picture of themselves. A copied file brings its name.
+    fn has_words(data: &JsValue, files: &js_sys::Array) -> bool {
+        let get = Reflect::get(data, &"getData".into()).ok().and_then(|get| get.dyn_into::<js_sys::Function>().ok());
+        let text = get.and_then(|get| get.call1(data, &"text/plain".into()).ok()).and_then(|text| text.as_string());
+        let name = |file: JsValue| Reflect::get(&file, &"name".into()).ok().and_then(|name| name.as_string());
+        text.is_some_and(|text| {
+            !text.trim().is_empty() && !files.iter().filter_map(name).any(|name| text.contains(&name))
+        })
     }
 
     async fn upload(file: JsValue) -> Result<Attachment, ApiError> {
@@ -256,7 +332,7 @@ mod none {
     /// Sets an attribute on the root element.
     pub fn set_root_attribute(_name: &str, _value: &str) {}
 
-    /// Copies text to the clipboard.
+    /// Copies text to the clipboard and says so.
     pub fn copy(_text: &str) {}
 
     /// Moves the focus among the elements that fit.
@@ -276,7 +352,7 @@ mod none {
     /// Closes a `<dialog>`.
     pub fn close_modal(_element: &web_sys::Element) {}
 
-    /// Uploads files that are chosen, pasted or dropped inside an element.
+    /// Uploads files that are chosen or pasted inside an element or dropped anywhere.
     pub fn take_files(
         _root: &web_sys::Element,
         _begin: Box<dyn Fn(usize) -> bool>,

@@ -3,7 +3,7 @@
 use crate::domain::{ApiError, ProjectId, ProjectSummary, SandboxPhase};
 use crate::server_fns::{create_project, delete_project, list_projects};
 use crate::ui::browser;
-use crate::ui::chat::{Choice, Composer, Outgoing};
+use crate::ui::chat::{Choice, Composer, Outgoing, Told};
 use crate::ui::kit::{Ago, Confirm, Icon, Notice, TopBar, effect, live, on};
 use crate::ui::page::{ModelOption, ProjectList, Sample};
 use leptos::ev::SubmitEvent;
@@ -30,16 +30,20 @@ pub fn Home(
     let failure = RwSignal::new(None::<ApiError>);
     let busy = RwSignal::new(false);
     let choice = Choice::new(models.first().map(|m| m.id.clone()).unwrap_or_default(), effort);
-    let start = Callback::new(move |Outgoing { text, files }: Outgoing| {
+    let told = RwSignal::new(None);
+    let create = move |sent: Outgoing, typed: bool| {
         if busy.get_untracked() {
             return;
         }
         busy.set(true);
         failure.set(None);
         spawn_local(async move {
-            match create_project(text, files, choice.id()).await {
+            match create_project(sent.text.clone(), sent.files.clone(), choice.id()).await {
                 Ok(project) => {
-                    browser::store("draft:home", "");
+                    // A sample leaves what was typed.
+                    if typed {
+                        told.set(Some(Told::Arrived(sent)));
+                    }
                     let _ = location().set_href(&format!("/p/{project}"));
                 }
                 Err(error) => {
@@ -48,7 +52,9 @@ pub fn Home(
                 }
             }
         });
-    });
+    };
+    let start = Callback::new(move |sent| create(sent, true));
+    let sample = Callback::new(move |sent| create(sent, false));
     view! {
         <TopBar />
         <main class="home">
@@ -67,12 +73,13 @@ pub fn Home(
                         models
                         choice
                         busy=busy.into()
+                        told
                         on_send=start
                         autofocus=true
                     />
                 </form>
                 <Notice error=failure />
-                <Samples samples busy start />
+                <Samples samples busy start=sample />
                 {demo.then(|| view! { <DemoNote /> })}
             </section>
             <Projects projects />

@@ -5,7 +5,8 @@
 
 use super::page::ProjectPage;
 use crate::domain::{
-    Change, CommandId, Event, LogSlice, Message, MessageId, OutputChunk, OutputWindow, ProjectId, ProjectState,
+    ApiError, Change, CommandId, Event, LogSlice, Message, MessageId, OutputChunk, OutputWindow, ProjectId,
+    ProjectState,
 };
 use leptos::prelude::*;
 use std::collections::HashMap;
@@ -33,12 +34,14 @@ pub enum Incoming {
 }
 
 /// How the page is connected to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {
     /// The stream is open, or is being opened for the first time.
     Live,
     /// The stream broke; it is being opened again.
     Reconnecting,
+    /// It could not be opened several times; this is what the server says.
+    Lost(ApiError),
 }
 
 /// Handle to the project's data; cheap to copy into views.
@@ -47,7 +50,8 @@ pub struct Store {
     inner: StoredValue<Inner>,
     /// How the page is connected, as people are told: a break that mends itself soon is not mentioned.
     pub link: RwSignal<Link>,
-    /// Whether the stream is open, or being opened for the first time. Each break shows here.
+    /// Whether the stream is open, or being opened for the first time. Each break shows here, except those that the page
+    /// made itself.
     pub open: RwSignal<bool>,
 }
 

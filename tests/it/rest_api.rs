@@ -149,6 +149,9 @@ async fn files_commands_and_their_output_are_read_by_the_sandbox_id() {
     let output: String = lines.iter().filter_map(|line| line["text"].as_str()).collect();
     assert_eq!(output, "one\ntwo\n");
     assert_eq!(lines.last().unwrap()["exit"]["code"], 0);
+    let response = app.get(&format!("{base}/cmds/{command}/logs?text=true")).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(response.text().await.unwrap(), "one\ntwo\n");
 
     let archive = app.get(&format!("/api/projects/{project}/archive")).send().await.unwrap();
     assert_eq!(archive.headers()["content-disposition"], "attachment; filename=\"test.zip\"");

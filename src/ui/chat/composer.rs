@@ -2,7 +2,7 @@
 //! the agent works: then what is sent is queued.
 
 use super::attachments::{Waiting, WaitingFiles};
-use crate::domain::Attached;
+use crate::domain::{Attached, Attachment};
 use crate::server_fns::try_model;
 use crate::ui::browser;
 use crate::ui::kit::{Icon, Notice, effect, live, memo, on};
@@ -50,6 +50,20 @@ impl Choice {
     }
 }
 
+/// What became of a message, told to the box it was typed in.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// It has arrived: it is taken out.
+    Arrived(Outgoing),
+    /// It was withdrawn: it is put back, in front of what is there.
+    Withdrawn {
+        /// Its text.
+        text: String,
+        /// Its files.
+        files: Vec<Attachment>,
+    },
+}
+
 /// A text box with attachments, model picker, Send and Stop.
 #[component]
 pub fn Composer(
@@ -69,9 +83,11 @@ pub fn Composer(
     /// While the agent works.
     #[prop(default = Signal::stored(false))]
     working: Signal<bool>,
-    /// Changes when what was typed has arrived and the box is to be emptied.
-    #[prop(default = Signal::stored(0))]
-    cleared: Signal<u32>,
+    /// While the agent is being stopped.
+    #[prop(default = Signal::stored(false))]
+    stopping: Signal<bool>,
+    /// What became of the last message.
+    told: RwSignal<Option<Told>>,
     /// Sends.
     on_send: Callback<Outgoing>,
     /// Stops the agent.
@@ -96,26 +112,46 @@ pub fn Composer(
     let thinks = memo(move || !demo.contains(&model.get()));
     let field = NodeRef::<html::Textarea>::new();
     let key = StoredValue::new(draft);
+    // The field's text is its own: a signal that wrote it would erase what was typed before this code ran.
+    let put = move |value: String| {
+        if let Some(field) = field.get_untracked() {
+            field.set_value(&value);
+        }
+        browser::store(&key.get_value(), &value);
+        text.set(value);
+    };
     // The draft is this browser's: the server has none, so it is put in after hydration.
     effect(move || {
-        if let Some(draft) = browser::stored(&key.get_value()) {
-            text.update(|text| {
-                if text.is_empty() {
-                    *text = draft;
-                }
-            });
-        }
-        if autofocus && let Some(field) = field.get() {
+        let Some(field) = field.get() else { return };
+        let (draft, typed) = (browser::stored(&key.get_value()).unwrap_or_default(), field.value());
+        // A browser that reloads a page puts the draft back by itself.
+        put(if typed.starts_with(&draft) { typed } else { in_front(draft, &typed) });
+        if autofocus {
             let _ = field.focus();
         }
     });
-    Effect::new(move |before: Option<u32>| {
-        let now = cleared.get();
-        if before.is_some_and(|before| before != now) {
-            text.set(String::new());
-            waiting.files.set(Vec::new());
+    effect(move || match told.get() {
+        // What was typed or added since it was sent stays.
+        Some(Told::Arrived(sent)) => {
+            if text.with_untracked(|now| now.trim() == sent.text) {
+                put(String::new());
+            }
+            waiting.files.update(|have| have.retain(|file| !sent.files.iter().any(|gone| gone.id == file.id)));
         }
-        now
+        Some(Told::Withdrawn { text: back, files }) => {
+            let rest = text.get_untracked();
+            put(in_front(back, &rest));
+            waiting.files.update(|have| {
+                have.retain(|file| !files.contains(file));
+                let mut all = files;
+                all.append(have);
+                *have = all;
+            });
+            if let Some(field) = field.get_untracked() {
+                let _ = field.focus();
+            }
+        }
+        None => {}
     });
     let send = move || {
         let trimmed = text.with_untracked(|text| text.trim().to_owned());
@@ -148,7 +184,6 @@ pub fn Composer(
                 placeholder=placeholder
                 enterkeyhint="send"
                 required
-                prop:value=live::text(move || text.get())
                 on:input=on(on_input)
                 on:keydown=on(on_key)
             ></textarea>
@@ -169,6 +204,7 @@ pub fn Composer(
                     class="button stop"
                     type="button"
                     hidden=live::flag(move || !working.get())
+                    aria-disabled=live::maybe(move || stopping.get().then_some("true"))
                     on:click=on(move |_| {
                         if let Some(stop) = on_stop {
                             stop.run(());
@@ -224,10 +260,24 @@ fn follow_trials(model: RwSignal<String>, untried: Vec<String>) -> RwSignal<Stri
     words
 }
 
+/// One text before another, if that has any.
+fn in_front(first: String, rest: &str) -> String {
+    if rest.trim().is_empty() { first } else { format!("{first}\n\n{rest}") }
+}
+
 /// Chooses the model for what is sent next.
 #[component]
 fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoView {
     let chosen = model.get_untracked();
+    let select = NodeRef::<html::Select>::new();
+    // What is shown is what is sent: it may have been chosen before this code ran, and a model that is not listed any
+    // more cannot be shown.
+    effect(move || {
+        let shown = select.get().map(|select| select.value()).unwrap_or_default();
+        if !shown.is_empty() {
+            model.set(shown);
+        }
+    });
     let mut groups: Vec<(String, Vec<ModelOption>)> = Vec::new();
     for option in models {
         match groups.iter_mut().find(|(group, _)| *group == option.group) {
@@ -253,7 +303,7 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
     view! {
         <label class="model-picker" hidden=none>
             <span class="visually-hidden">"Model"</span>
-            <select name="model" on:change=on(move |event: Event| model.set(event_target_value(&event)))>
+            <select name="model" node_ref=select on:change=on(move |event: Event| model.set(event_target_value(&event)))>
                 {options}
             </select>
             <Icon name="chevron" />

@@ -1,5 +1,6 @@
 //! One message. Its parts are keyed, so a text delta touches only the part it belongs to.
 
+use super::Told;
 use super::attachments::SentFiles;
 use super::outcome::Outcome;
 use super::plan::Plan;
@@ -32,15 +33,22 @@ fn UserMessage(id: MessageId) -> impl IntoView {
     let (text, fixes, files) = store
         .peek(|state| state.message(&id).map(|m| (m.text(), m.fixes.len(), m.attachments.clone())).unwrap_or_default());
     let edit = format!("/p/{}/edit/{id}", store.id());
+    let pending = RwSignal::new(false);
     let queue = {
-        let id = id.clone();
-        move |up: bool| bench.act(queue_message(store.id(), id.clone(), up))
+        let (id, text, files) = (id.clone(), text.clone(), files.clone());
+        move |up: bool| {
+            let back = Told::Withdrawn { text: text.clone(), files: files.clone() };
+            bench.once(pending, queue_message(store.id(), id.clone(), up), move |done| {
+                if done && !up {
+                    bench.told.set(Some(back));
+                }
+            });
+        }
     };
     let (up, withdraw) = (queue.clone(), queue);
-    let waiting = memo(move || {
-        store.read(Change::Turn, |_| ());
-        store.read(Change::Messages, |state| state.turn.is_some() && state.unanswered().any(|m| m.id == id))
-    });
+    let working = memo(move || store.read(Change::Turn, |state| state.turn.is_some()));
+    let waiting =
+        memo(move || working.get() && store.read(Change::Messages, |state| state.unanswered().any(|m| m.id == id)));
     if fixes > 0 {
         let words = if fixes == 1 { "Auto-fix: 1 error".to_owned() } else { format!("Auto-fix: {fixes} errors") };
         return view! {
@@ -55,7 +63,7 @@ fn UserMessage(id: MessageId) -> impl IntoView {
         <article class="message user" aria-label="You">
             {(!files.is_empty()).then(|| view! { <SentFiles files /> })}
             <p>{text}</p>
-            <a class="edit" href=edit hidden=live::flag(move || waiting.get())>"Edit"</a>
+            <a class="edit" href=edit hidden=live::flag(move || working.get())>"Edit"</a>
             <span class="queued" hidden=live::flag(move || !waiting.get())>
                 <Icon name="clock" />
                 "Queued: answered after this turn"
@@ -218,8 +226,10 @@ fn Thinking(message: MessageId) -> impl IntoView {
     });
     let now = use_now();
     let elapsed = move || {
-        let since = waiting.get().zip(now.get()).map(|(started, now)| now.saturating_sub(started));
-        since.filter(|ms| *ms >= 3000).map(|ms| duration(ms / 1000 * 1000))
+        // Only a message that is waited for follows the clock.
+        let started = waiting.get()?;
+        let ms = now.get()?.saturating_sub(started);
+        (ms >= 3000).then(|| duration(ms / 1000 * 1000))
     };
     view! {
         <p class="thinking" hidden=live::flag(move || waiting.get().is_none())>

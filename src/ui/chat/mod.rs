@@ -7,11 +7,10 @@ mod outcome;
 mod plan;
 mod tool;
 
-pub use composer::{Choice, Composer, Outgoing};
+pub use composer::{Choice, Composer, Outgoing, Told};
 
 use crate::domain::{Change, FaultState, MessageId};
-use crate::server_fns::{send_message, stop_turn};
-use crate::ui::browser;
+use crate::server_fns::send_message;
 use crate::ui::kit::{Icon, Notice, live, memo, money, on};
 use crate::ui::page::ModelOption;
 use crate::ui::workbench::Workbench;
@@ -49,17 +48,14 @@ pub fn Chat(
         }
     };
     let draft = format!("draft:{}", store.id());
-    let key = draft.clone();
     let sending = RwSignal::new(false);
-    let send = Callback::new(move |Outgoing { text, files }: Outgoing| {
-        let key = key.clone();
+    let send = Callback::new(move |sent: Outgoing| {
         bench.failure.set(None);
         sending.set(true);
         spawn_local(async move {
-            match send_message(store.id(), text, files, bench.choice.id()).await {
+            match send_message(store.id(), sent.text.clone(), sent.files.clone(), bench.choice.id()).await {
                 Ok(_) => {
-                    browser::store(&key, "");
-                    bench.sent.update(|n| *n += 1);
+                    bench.told.set(Some(Told::Arrived(sent)));
                     latest(());
                 }
                 Err(error) => bench.failure.set(Some(error)),
@@ -67,7 +63,7 @@ pub fn Chat(
             sending.set(false);
         });
     });
-    let stop = Callback::new(move |()| bench.act(stop_turn(store.id())));
+    let stop = Callback::new(move |()| bench.stop());
     view! {
         <section class="chat" aria-label="Conversation">
             <div class="scroller" node_ref=scroller on:scroll=on(on_scroll) tabindex="-1">
@@ -90,7 +86,8 @@ pub fn Chat(
                     choice=bench.choice
                     busy=sending.into()
                     working=working.into()
-                    cleared=bench.sent.into()
+                    stopping=bench.stopping.into()
+                    told=bench.told
                     on_send=send
                     on_stop=stop
                 />

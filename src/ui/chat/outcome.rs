@@ -4,7 +4,6 @@ use crate::domain::{ApiError, Change, Checked, Checkpoint, ErrorCode, MessageId,
 use crate::server_fns::retry_turn;
 use crate::ui::kit::{Icon, compact, duration, live, memo, money, on};
 use crate::ui::workbench::Workbench;
-use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
 #[derive(Clone, PartialEq)]
@@ -44,7 +43,9 @@ pub fn Outcome(
             })
         })?
     });
-    let retry = move |_| bench.act(retry_turn(store.id()));
+    let pending = RwSignal::new(false);
+    let retry = move |_| bench.once(pending, retry_turn(store.id()), |_| ());
+    let waits = move || pending.get().then_some("true");
     live::view(move || {
         ended.get().map(|Ended { outcome, usage, checkpoint, checks, took, last }| {
             let (icon, words) = match outcome {
@@ -52,7 +53,16 @@ pub fn Outcome(
                 TurnOutcome::Stopped => ("stop", format!("Stopped after {}", duration(took))),
                 TurnOutcome::StepLimit { steps } => ("clock", format!("Paused after {steps} steps")),
                 TurnOutcome::Failed { error } => {
-                    return view! { <Failure error last retry=Callback::new(retry) /> }.into_any();
+                    let again = last.then(|| {
+                        view! {
+                            <button class="button small" type="button" aria-disabled=live::maybe(waits) on:click=on(retry)>
+                                <Icon name="reload" />
+                                "Retry"
+                            </button>
+                        }
+                        .into_any()
+                    });
+                    return view! { <Failure error again /> }.into_any();
                 }
             };
             let go_on = last && icon != "check";
@@ -71,7 +81,13 @@ pub fn Outcome(
                     <span>{words}</span>
                     {changed}
                     {usage.map(|usage| view! { <Tokens usage /> })}
-                    {go_on.then(|| view! { <button class="button small" type="button" on:click=on(retry)>"Continue"</button> })}
+                    {go_on.then(|| {
+                        view! {
+                            <button class="button small" type="button" aria-disabled=live::maybe(waits) on:click=on(retry)>
+                                "Continue"
+                            </button>
+                        }
+                    })}
                 </footer>
             }
             .into_any()
@@ -120,7 +136,7 @@ fn Receipt(checks: Vec<Checked>) -> impl IntoView {
 }
 
 #[component]
-fn Failure(error: ApiError, last: bool, retry: Callback<MouseEvent>) -> impl IntoView {
+fn Failure(error: ApiError, again: Option<AnyView>) -> impl IntoView {
     let title = match error.code {
         ErrorCode::Model => "The model could not answer",
         ErrorCode::Sandbox => "The sandbox could not do it",
@@ -137,14 +153,7 @@ fn Failure(error: ApiError, last: bool, retry: Callback<MouseEvent>) -> impl Int
                 <p>{error.message}</p>
                 {request}
             </div>
-            {last.then(|| {
-                view! {
-                    <button class="button small" type="button" on:click=on(move |event: MouseEvent| retry.run(event))>
-                        <Icon name="reload" />
-                        "Retry"
-                    </button>
-                }
-            })}
+            {again}
         </div>
     }
     .into_any()

@@ -1,6 +1,6 @@
 //! The plan of an answer, as a list that advances.
 
-use crate::domain::{MessageId, PlanState};
+use crate::domain::{MessageId, PlanState, PlanStep};
 use crate::ui::kit::{Icon, live, memo};
 use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
@@ -14,7 +14,8 @@ pub fn Plan(
     let store = Workbench::here().store;
     // Whether the turn goes on is part of it: a step that was left is not being done.
     let plan = memo(move || store.message(&message, |m| (m.plan.clone(), m.outcome.is_none())).unwrap_or_default());
-    let steps = move || plan.with(|(steps, live)| steps.iter().map(|step| (step.clone(), *live)).collect::<Vec<_>>());
+    // By place: two steps may have the same title, and one that advances is the same step.
+    let places = move || (0..plan.with(|(steps, _)| steps.len())).collect::<Vec<_>>();
     let count = move || {
         plan.with(|(steps, _)| {
             let done = steps.iter().filter(|step| step.state == PlanState::Done).count();
@@ -25,30 +26,36 @@ pub fn Plan(
         <section class="plan" aria-label="Plan" hidden=live::flag(move || plan.with(|(steps, _)| steps.is_empty()))>
             <h3>"Plan" <span>{live::text(count)}</span></h3>
             <ol>
-                {live::each(
-                    steps,
-                    |(step, live)| format!("{:?} {live} {}", step.state, step.title),
-                    |(step, live)| {
-                        let (state, words) = match step.state {
-                            PlanState::Done => ("done", "done"),
-                            PlanState::Doing if live => ("working", "in progress"),
-                            PlanState::Doing => ("idle", "left"),
-                            PlanState::Todo => ("idle", "to do"),
-                        };
-                        let mark = match state {
-                            "done" => view! { <Icon name="check" /> }.into_any(),
-                            _ => view! { <span class="dot" data-state=state></span> }.into_any(),
-                        };
-                        view! {
-                            <li data-state=state>
-                                {mark}
-                                <span>{step.title}<span class="visually-hidden">" ("{words}")"</span></span>
-                            </li>
-                        }
-                    },
-                )}
+                {live::each(places, usize::to_string, move |at| view! { <Step plan at /> })}
             </ol>
         </section>
+    }
+    .into_any()
+}
+
+#[component]
+fn Step(plan: Memo<(Vec<PlanStep>, bool)>, at: usize) -> impl IntoView {
+    let state = move || {
+        let (steps, live) = plan.get();
+        match steps.get(at).map(|step| step.state) {
+            Some(PlanState::Done) => ("done", "done"),
+            Some(PlanState::Doing) if live => ("working", "in progress"),
+            Some(PlanState::Doing) => ("idle", "left"),
+            Some(PlanState::Todo) | None => ("idle", "to do"),
+        }
+    };
+    let title = move || plan.get().0.get(at).map(|step| step.title.clone()).unwrap_or_default();
+    view! {
+        <li data-state=live::text(move || state().0)>
+            {live::view(move || match state().0 {
+                "done" => view! { <Icon name="check" /> }.into_any(),
+                state => view! { <span class="dot" data-state=state></span> }.into_any(),
+            })}
+            <span>
+                {live::text(title)}
+                <span class="visually-hidden">{live::text(move || format!(" ({})", state().1))}</span>
+            </span>
+        </li>
     }
     .into_any()
 }

@@ -3,7 +3,7 @@
 use crate::domain::{AnsiStyle, CallId, Change, CommandId, MessageId, Part, ToolCall, ToolState};
 use crate::ui::kit::{Icon, duration, line_html, live, memo, on, use_now};
 use crate::ui::workbench::Workbench;
-use leptos::ev::MouseEvent;
+use leptos::ev::{FocusEvent, MouseEvent};
 use leptos::prelude::*;
 
 /// Lines of live output shown in a card; all of it is in Logs.
@@ -63,7 +63,7 @@ pub fn ToolCard(
                 <Took call />
                 <Icon name="chevron" />
             </summary>
-            {live::view(move || open.get().then(|| view! { <Detail call /> }))}
+            {live::view(move || open.get().then(|| view! { <Detail call chosen /> }))}
         </details>
     }
     .into_any()
@@ -148,9 +148,12 @@ fn Took(call: Memo<Option<ToolCall>>) -> impl IntoView {
 
 /// What an opened card holds. It is made only when opened.
 #[component]
-fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
+fn Detail(call: Memo<Option<ToolCall>>, chosen: RwSignal<Option<bool>>) -> impl IntoView {
     let bench = Workbench::here();
     let files = memo(move || call.with(|call| call.as_ref().map(|c| c.files.clone()).unwrap_or_default()));
+    let paths = move || files.with(|files| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>());
+    // A card that closed by itself would take the focus with it.
+    let hold = move |_: FocusEvent| chosen.set(Some(true));
     let command = memo(move || call.with(|call| call.as_ref().and_then(|c| c.command.clone())));
     let output = move || {
         call.with(|call| {
@@ -161,13 +164,9 @@ fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
     };
     let run = memo(move || call.with(|call| call.as_ref().and_then(|c| c.run.clone())));
     view! {
-        <div class="tool-body">
+        <div class="tool-body" on:focusin=on(hold)>
             <ul class="tool-files" hidden=live::flag(move || files.with(Vec::is_empty))>
-                {live::each(
-                    move || files.get(),
-                    |(path, written)| format!("{path} {written}"),
-                    move |(path, written)| view! { <WrittenFile path written /> },
-                )}
+                {live::each(paths, String::clone, move |path| view! { <WrittenFile path files /> })}
             </ul>
             {live::view(move || command.get().map(|command| view! { <LiveTail command /> }))}
             {live::view(move || output().map(|text| view! { <pre class="tool-output">{text}</pre> }))}
@@ -187,13 +186,14 @@ fn Detail(call: Memo<Option<ToolCall>>) -> impl IntoView {
 
 /// A file of a call, with a way to it.
 #[component]
-fn WrittenFile(path: String, written: bool) -> impl IntoView {
+fn WrittenFile(path: String, files: Memo<Vec<(String, bool)>>) -> impl IntoView {
     let bench = Workbench::here();
-    let target = path.clone();
+    let (own, target) = (path.clone(), path.clone());
+    let written = memo(move || files.with(|files| files.iter().any(|(path, written)| *written && *path == own)));
     view! {
-        <li data-written=written.to_string()>
+        <li data-written=live::text(move || written.get().to_string())>
             <button type="button" on:click=on(move |_| bench.open_file(target.clone()))>
-                <Icon name=if written { "check" } else { "dots" } />
+                <Icon name=Signal::derive(move || if written.get() { "check" } else { "dots" }) />
                 <span>{path}</span>
             </button>
         </li>

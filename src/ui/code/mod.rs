@@ -5,9 +5,10 @@ mod viewer;
 
 use crate::domain::{ApiError, Change, FileNode};
 use crate::server_fns::{list_files, open_file};
-use crate::ui::kit::{Empty, live, memo};
+use crate::ui::kit::{Empty, Icon, live, memo, on};
 use crate::ui::page::FileView;
 use crate::ui::workbench::{Split, Splitter, Workbench};
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use tree::Tree;
@@ -33,7 +34,10 @@ pub fn Code(
     let bench = Workbench::here();
     let store = bench.store;
     let files = RwSignal::new(files);
-    keep_tree_fresh(bench, files);
+    let again = RwSignal::new(0_u32);
+    let retry = move |_| again.update(|n| *n += 1);
+    let unlisted = RwSignal::new(None::<String>);
+    keep_tree_fresh(bench, files, unlisted, again);
 
     // Without a choice, what the model writes is followed.
     let followed = memo(move || store.read(Change::Drafts, |s| s.drafts.last().map(|d| d.path.clone())));
@@ -43,15 +47,18 @@ pub fn Code(
         store.read(Change::Drafts, |s| s.drafts.iter().any(|d| d.path == path)).then_some(path)
     });
     let shown = RwSignal::new(open_file.map_or(Shown::Nothing, |file| Shown::File(Box::new(file))));
-    keep_file_fresh(bench, path, drafted, shown);
+    keep_file_fresh(bench, path, drafted, shown, again);
 
     let view = move || match (drafted.get(), shown.get()) {
         (Some(path), _) => view! { <Draft path /> }.into_any(),
         (None, Shown::File(file)) => view! { <Viewer file=*file /> }.into_any(),
         (None, Shown::Loading) => view! { <div class="skeleton" aria-label="Loading"></div> }.into_any(),
-        (None, Shown::Failed(error)) => {
-            view! { <Empty icon="alert" title="The file could not be read" text=error.message /> }.into_any()
+        (None, Shown::Failed(error)) => view! {
+            <Empty icon="alert" title="The file could not be read" text=error.message>
+                <Retry retry=Callback::new(retry) />
+            </Empty>
         }
+        .into_any(),
         (None, Shown::Nothing) => {
             view! { <Empty icon="file" title="No file open" text="Choose one in the list to read it here." /> }
                 .into_any()
@@ -61,7 +68,20 @@ pub fn Code(
     view! {
         <div class="code" data-empty=live::text(move || none().to_string())>
             <div class="code-none">
-                <Empty icon="folder" title="No files yet" text="They appear here while the agent writes them." />
+                {live::view(move || match unlisted.get() {
+                    None => {
+                        view! { <Empty icon="folder" title="No files yet" text="They appear here while the agent writes them." /> }
+                            .into_any()
+                    }
+                    Some(text) => {
+                        view! {
+                            <Empty icon="alert" title="The files could not be listed" text>
+                                <Retry retry=Callback::new(retry) />
+                            </Empty>
+                        }
+                        .into_any()
+                    }
+                })}
             </div>
             <Tree files path />
             <Splitter split=Split::Tree />
@@ -71,26 +91,61 @@ pub fn Code(
     .into_any()
 }
 
+#[component]
+fn Retry(retry: Callback<MouseEvent>) -> impl IntoView {
+    view! {
+        <button class="button small" type="button" on:click=on(move |event: MouseEvent| retry.run(event))>
+            <Icon name="reload" />
+            "Retry"
+        </button>
+    }
+    .into_any()
+}
+
+/// Takes a number for a question; the answer counts if nothing was asked since.
+fn ask(last: StoredValue<u32>) -> impl Fn() -> bool {
+    let mine = last.get_value().wrapping_add(1);
+    last.set_value(mine);
+    move || last.get_value() == mine
+}
+
 /// Reads the tree again after changes, at most twice a second.
-fn keep_tree_fresh(bench: Workbench, files: RwSignal<Vec<FileNode>>) {
+fn keep_tree_fresh(
+    bench: Workbench,
+    files: RwSignal<Vec<FileNode>>,
+    unlisted: RwSignal<Option<String>>,
+    again: RwSignal<u32>,
+) {
     let store = bench.store;
     let pending = StoredValue::new(false);
-    Effect::new(move |first: Option<u64>| {
-        let rev = store.read(Change::Files, |state| state.files_rev);
-        if first.is_some_and(|before| before != rev) && !pending.get_value() {
+    let last = StoredValue::new(0_u32);
+    Effect::new(move |before: Option<(u64, u32)>| {
+        let now = (store.read(Change::Files, |state| state.files_rev), again.get());
+        let changed = match before {
+            Some(before) => before != now,
+            // The page comes without a tree if it could not be read then.
+            None => now.0 > 0 && files.with_untracked(Vec::is_empty),
+        };
+        if changed && !pending.get_value() {
             pending.set_value(true);
             let refresh = move || {
                 pending.set_value(false);
+                let newest = ask(last);
                 spawn_local(async move {
-                    // The old tree stays if the server cannot be asked; the pill says that it is away.
-                    if let Ok(tree) = list_files(store.id()).await {
+                    let answer = list_files(store.id()).await;
+                    if !newest() {
+                        return;
+                    }
+                    // An old tree stays; only in place of one the failure is shown.
+                    unlisted.set(answer.as_ref().err().map(|error| error.message.clone()));
+                    if let Ok(tree) = answer {
                         files.set(tree);
                     }
                 });
             };
             set_timeout(refresh, std::time::Duration::from_millis(400));
         }
-        rev
+        now
     });
 }
 
@@ -100,29 +155,35 @@ fn keep_file_fresh(
     path: Memo<Option<String>>,
     drafted: Memo<Option<String>>,
     shown: RwSignal<Shown>,
+    again: RwSignal<u32>,
 ) {
     let store = bench.store;
-    Effect::new(move |before: Option<(Option<String>, u64)>| {
-        let rev = store.read(Change::Files, |state| state.files_rev);
-        let path = path.get();
-        let now = (path.clone(), rev);
-        let (Some(wanted), None) = (path, drafted.get()) else { return now };
-        let have = shown.with_untracked(|s| matches!(s, Shown::File(file) if file.path == wanted));
+    let last = StoredValue::new(0_u32);
+    Effect::new(move |before: Option<()>| {
+        store.read(Change::Files, |_| ());
+        again.track();
+        let (Some(wanted), None) = (path.get(), drafted.get()) else { return };
+        let is_shown = |shown: &Shown, path: &str| matches!(shown, Shown::File(file) if file.path == path);
+        let have = shown.with_untracked(|shown| is_shown(shown, &wanted));
         // The page came with this file.
         if before.is_none() && have {
-            return now;
+            return;
         }
         if !have {
             shown.set(Shown::Loading);
         }
+        let newest = ask(last);
         spawn_local(async move {
             let answer = open_file(store.id(), wanted.clone()).await;
-            // Another file may have been chosen meanwhile.
-            let current = bench.file.get_untracked();
-            if current.is_none_or(|current| current == wanted) {
-                shown.set(answer.map_or_else(Shown::Failed, |file| Shown::File(Box::new(file))));
+            if !newest() {
+                return;
+            }
+            match answer {
+                Ok(file) => shown.set(Shown::File(Box::new(file))),
+                // What is shown is a moment old, which is better than nothing.
+                Err(error) if shown.with_untracked(|shown| is_shown(shown, &wanted)) => bench.failure.set(Some(error)),
+                Err(error) => shown.set(Shown::Failed(error)),
             }
         });
-        now
     });
 }

@@ -1,11 +1,11 @@
 //! The file tree as one flat list of visible rows, so that a change redraws only the rows it touches and what was
 //! folded stays folded.
 
-use crate::domain::{Change, FileKind, FileNode};
+use crate::domain::{Change, FileKind, FileNode, TREE_MAX};
 use crate::ui::kit::{Icon, bytes, live, memo, on};
 use crate::ui::workbench::Workbench;
 use leptos::attr::custom::custom_attribute;
-use leptos::ev::KeyboardEvent;
+use leptos::ev::{FocusEvent, KeyboardEvent};
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
 use leptos::web_sys::{Element, HtmlElement};
@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 /// Directories with more entries start folded.
 const MANY: usize = 40;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A visible line: what it is for as long as it is there. What changes about it is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     path: String,
     name: String,
@@ -22,14 +23,28 @@ struct Row {
     kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    File { size: u64 },
+    File,
     Link,
-    Folder { open: bool },
+    Folder { open_at_first: bool },
     // Has entries the server does not list.
     Closed,
+    // Not in the workspace yet.
     Draft,
+}
+
+/// What rows look things up in.
+#[derive(Clone, Copy)]
+struct Lookup {
+    files: RwSignal<Vec<FileNode>>,
+    toggled: RwSignal<BTreeSet<String>>,
+    drafts: Memo<Vec<String>>,
+    // Path of the open file.
+    path: Memo<Option<String>>,
+    // Path of the row that Tab leads to.
+    stop: Memo<Option<String>>,
+    focused: RwSignal<Option<String>>,
 }
 
 /// The tree.
@@ -48,67 +63,129 @@ pub fn Tree(
     let rows = memo(move || {
         let mut rows = Vec::new();
         files.with(|files| toggled.with(|toggled| flatten(files, 0, toggled, &mut rows)));
-        let mut writing: Vec<Row> = Vec::new();
-        for path in drafts.get() {
-            match rows.iter_mut().find(|row| row.path == path) {
-                Some(row) => row.kind = Kind::Draft,
-                None => writing.push(Row { name: path.clone(), path, depth: 0, kind: Kind::Draft }),
-            }
-        }
-        writing.append(&mut rows);
-        writing
+        let new = |path: &String| !rows.iter().any(|row: &Row| row.path == *path);
+        let new = drafts.get().into_iter().filter(new);
+        let new = new.map(|path| Row { name: path.clone(), path, depth: 0, kind: Kind::Draft });
+        let mut all: Vec<Row> = new.collect();
+        all.append(&mut rows);
+        all
     });
-    let toggle = move |path: String| {
-        toggled.update(|set| {
-            if !set.remove(&path) {
-                set.insert(path);
-            }
-        });
-    };
-    let choose = Callback::new(move |row: Row| match row.kind {
-        Kind::Folder { .. } => toggle(row.path),
-        Kind::Closed => {}
-        Kind::File { .. } | Kind::Link | Kind::Draft => bench.file.set(Some(row.path)),
+    let focused = RwSignal::new(None::<String>);
+    let stop = memo(move || {
+        rows.with(|rows| {
+            let has = |path: &String| rows.iter().any(|row| row.path == *path);
+            let last = focused.get().filter(has).or_else(|| path.get().filter(has));
+            last.or_else(|| rows.first().map(|row| row.path.clone()))
+        })
     });
+    let lookup = Lookup { files, toggled, drafts, path, stop, focused };
     view! {
-        <div class="tree" role="tree" aria-label="Files" on:keydown=on(on_key)>
-            {live::each(move || rows.get(), |row| format!("{row:?}"), move |row| view! { <TreeRow row path choose /> })}
+        <div class="tree">
+            <div role="tree" aria-label="Files" on:keydown=on(on_key)>
+                {live::each(
+                    move || rows.get(),
+                    |row| format!("{:?} {}", row.kind, row.path),
+                    move |row| view! { <TreeRow row lookup /> },
+                )}
+            </div>
+            <p class="tree-cut" hidden=live::flag(move || files.with(|files| count(files)) < TREE_MAX)>
+                {format!("Only the first {TREE_MAX} entries are listed. Download the project to see all.")}
+            </p>
         </div>
     }
     .into_any()
 }
 
 #[component]
-fn TreeRow(row: Row, path: Memo<Option<String>>, choose: Callback<Row>) -> impl IntoView {
-    let (icon, kind, note) = match row.kind {
-        Kind::File { size } => ("file", "file", bytes(size)),
-        Kind::Link => ("link", "file", "link".to_owned()),
-        Kind::Folder { .. } => ("chevron", "folder", String::new()),
-        Kind::Closed => ("folder", "closed", "not listed".to_owned()),
-        Kind::Draft => ("edit", "draft", "writing".to_owned()),
+fn TreeRow(row: Row, lookup: Lookup) -> impl IntoView {
+    let bench = Workbench::here();
+    let Lookup { files, toggled, drafts, path, stop, focused } = lookup;
+    let Row { path: own, name, depth, kind } = row;
+    // Cloned on purpose: one `get` for all weighs less than a `with` for each.
+    let is_own = |of: Memo<Option<String>>| {
+        let own = own.clone();
+        move || of.get().as_ref() == Some(&own)
     };
-    let expanded = match row.kind {
-        Kind::Folder { open } => Some(open.to_string()),
-        _ => None,
+    let (is_open_file, is_stop) = (is_own(path), is_own(stop));
+    let tabindex = live::text(move || if is_stop() { "0" } else { "-1" });
+    let here = own.clone();
+    let reached = move |_: FocusEvent| focused.set(Some(here.clone()));
+    let level = custom_attribute("aria-level", depth + 1);
+    let indent = depth.min(8);
+    if kind == Kind::Closed {
+        return view! {
+            <div
+                class="tree-row"
+                role="treeitem"
+                data-kind="closed"
+                data-depth=indent.to_string()
+                {..level}
+                tabindex=tabindex
+                title=own
+                on:focus=on(reached)
+            >
+                <Icon name="folder" />
+                <span class="tree-name">{name}</span>
+                <span class="tree-note">"not listed"</span>
+            </div>
+        }
+        .into_any();
+    }
+    let drafted = {
+        let own = own.clone();
+        memo(move || drafts.get().contains(&own))
     };
-    let own = row.path.clone();
-    let selected = move || path.with(|path| path.as_deref() == Some(own.as_str())).to_string();
+    let shown = move || match kind {
+        Kind::Folder { .. } => ("chevron", "folder"),
+        _ if drafted.get() => ("edit", "draft"),
+        Kind::Link => ("link", "file"),
+        Kind::File | Kind::Closed | Kind::Draft => ("file", "file"),
+    };
+    let note = {
+        let own = own.clone();
+        move || match kind {
+            _ if drafted.get() => "writing".to_owned(),
+            Kind::File => files.with(|files| find(files, &own).map(|node| bytes(node.size)).unwrap_or_default()),
+            Kind::Link => "link".to_owned(),
+            Kind::Folder { .. } | Kind::Closed | Kind::Draft => String::new(),
+        }
+    };
+    let expanded = {
+        let own = own.clone();
+        move || match kind {
+            Kind::Folder { open_at_first } => {
+                Some((open_at_first != toggled.with(|toggled| toggled.contains(&own))).to_string())
+            }
+            _ => None,
+        }
+    };
+    let title = own.clone();
+    let choose = move |_| match kind {
+        Kind::Folder { .. } => toggled.update(|set| {
+            if !set.remove(&own) {
+                set.insert(own.clone());
+            }
+        }),
+        _ => bench.file.set(Some(own.clone())),
+    };
     view! {
         <button
             class="tree-row"
             type="button"
             role="treeitem"
-            data-kind=kind
-            data-depth=row.depth.min(8).to_string()
-            {..custom_attribute("aria-level", row.depth + 1)}
-            aria-expanded=expanded
-            aria-selected=live::text(selected)
-            title=row.path.clone()
-            on:click=on(move |_| choose.run(row.clone()))
+            data-kind=live::text(move || shown().1)
+            data-depth=indent.to_string()
+            {..level}
+            tabindex=tabindex
+            aria-expanded=live::maybe(expanded)
+            aria-selected=live::text(move || is_open_file().to_string())
+            title=title
+            on:click=on(choose)
+            on:focus=on(reached)
         >
-            <Icon name=icon />
-            <span class="tree-name">{row.name.clone()}</span>
-            <span class="tree-note">{note}</span>
+            <Icon name=Signal::derive(move || shown().0) />
+            <span class="tree-name">{name}</span>
+            <span class="tree-note">{live::text(note)}</span>
         </button>
     }
     .into_any()
@@ -117,36 +194,55 @@ fn TreeRow(row: Row, path: Memo<Option<String>>, choose: Callback<Row>) -> impl 
 fn flatten(nodes: &[FileNode], depth: usize, toggled: &BTreeSet<String>, rows: &mut Vec<Row>) {
     for node in nodes {
         let open_at_first = depth < 2 && node.children.len() <= MANY && !node.name.starts_with('.');
-        let open = open_at_first != toggled.contains(&node.path);
         let kind = match node.kind {
             FileKind::Directory if node.truncated && node.children.is_empty() => Kind::Closed,
-            FileKind::Directory => Kind::Folder { open },
-            FileKind::File => Kind::File { size: node.size },
+            FileKind::Directory => Kind::Folder { open_at_first },
+            FileKind::File => Kind::File,
             FileKind::Symlink => Kind::Link,
         };
-        let descend = kind == Kind::Folder { open: true };
         rows.push(Row { path: node.path.clone(), name: node.name.clone(), depth, kind });
-        if descend {
+        if matches!(kind, Kind::Folder { .. }) && open_at_first != toggled.contains(&node.path) {
             flatten(&node.children, depth + 1, toggled, rows);
         }
     }
 }
 
-/// Up and down move the focus; right opens and left closes a folder.
+/// The entry at a path.
+fn find<'a>(nodes: &'a [FileNode], path: &str) -> Option<&'a FileNode> {
+    let on_way = |node: &&FileNode| {
+        path.strip_prefix(node.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let node = nodes.iter().find(on_way)?;
+    if node.path.len() == path.len() { Some(node) } else { find(&node.children, path) }
+}
+
+fn count(nodes: &[FileNode]) -> usize {
+    nodes.iter().map(|node| 1 + count(&node.children)).sum()
+}
+
+/// Up, down, Home and End move the focus; right opens a folder or enters it, left closes it or leads to what it is in.
 fn on_key(event: KeyboardEvent) {
     let Some(row) = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok()) else { return };
     let expanded = row.get_attribute("aria-expanded");
-    let focus = |to: Option<Element>| {
-        if let Some(to) = to.and_then(|to| to.dyn_into::<HtmlElement>().ok()) {
-            let _ = to.focus();
+    let level = |row: &Element| row.get_attribute("aria-level").and_then(|level| level.parse::<u32>().ok());
+    let to = match (event.key().as_str(), expanded.as_deref()) {
+        ("ArrowRight", Some("false")) | ("ArrowLeft", Some("true")) => {
+            row.click();
+            None
         }
-    };
-    match event.key().as_str() {
-        "ArrowDown" => focus(row.next_element_sibling()),
-        "ArrowUp" => focus(row.previous_element_sibling()),
-        "ArrowRight" if expanded.as_deref() == Some("false") => row.click(),
-        "ArrowLeft" if expanded.as_deref() == Some("true") => row.click(),
+        ("ArrowDown", _) | ("ArrowRight", Some("true")) => row.next_element_sibling(),
+        ("ArrowUp", _) => row.previous_element_sibling(),
+        ("ArrowLeft", _) => {
+            let before = std::iter::successors(row.previous_element_sibling(), Element::previous_element_sibling);
+            let own = level(&row);
+            before.into_iter().find(|before| level(before) < own)
+        }
+        ("Home", _) => row.parent_element().and_then(|tree| tree.first_element_child()),
+        ("End", _) => row.parent_element().and_then(|tree| tree.last_element_child()),
         _ => return,
+    };
+    if let Some(to) = to.and_then(|to| to.dyn_into::<HtmlElement>().ok()) {
+        let _ = to.focus();
     }
     event.prevent_default();
 }
@@ -169,5 +265,15 @@ mod tests {
         assert_eq!(names(&[]), [".git", "app", "app/api", "app/api/hello", "app/page.tsx", "a.txt"]);
         assert_eq!(names(&["app"]), [".git", "app", "a.txt"]);
         assert!(names(&["app/api/hello"]).contains(&"app/api/hello/route.ts".to_owned()));
+    }
+
+    #[test]
+    fn an_entry_is_found_by_its_whole_path_only() {
+        let file = |p: &str, size| (p.to_owned(), FileKind::File, size);
+        let tree = build_tree([file("app/page.tsx", 1), file("app.ts", 2), file("app/api/page.tsx", 3)]);
+        let size = |path| find(&tree, path).map(|node| node.size);
+        assert_eq!((size("app/page.tsx"), size("app.ts"), size("app/api/page.tsx")), (Some(1), Some(2), Some(3)));
+        assert_eq!((size("app/page"), size("page.tsx")), (None, None));
+        assert_eq!(count(&tree), 5);
     }
 }

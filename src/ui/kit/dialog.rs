@@ -29,7 +29,7 @@ pub fn Confirm(
         }
     });
     view! {
-        <dialog class="dialog" node_ref=dialog on:close=on(move |_| open.set(false))>
+        <dialog class="dialog" node_ref=dialog aria-label=live::text(move || title.get()) on:close=on(move |_| open.set(false))>
             <h2>{live::text(move || title.get())}</h2>
             <p>{live::text(move || text.get())}</p>
             <div class="row end">

@@ -113,7 +113,8 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
     let run = command.with_untracked(|c| c.as_ref().and_then(|c| c.run.clone()));
     let copied = id.clone();
     let copy = move |_| store.output(&copied, |window| browser::copy(&window.map(plain_text).unwrap_or_default()));
-    let stop = move |_| bench.act(stop_command(store.id(), id.clone()));
+    let pending = RwSignal::new(false);
+    let stop = move |_| bench.once(pending, stop_command(store.id(), id.clone()), |_| ());
     view! {
         <div class="file-head">
             <span class="file-path" title=line>"$ " {line.clone()}</span>
@@ -130,7 +131,14 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
             <button class="icon-button" type="button" aria-label="Copy output" title="Copy output" on:click=on(copy)>
                 <Icon name="copy" />
             </button>
-            <button class="button small" type="button" hidden=live::flag(move || !running()) aria-label="Stop command" on:click=on(stop)>
+            <button
+                class="button small"
+                type="button"
+                hidden=live::flag(move || !running())
+                aria-label="Stop command"
+                aria-disabled=live::maybe(move || pending.get().then_some("true"))
+                on:click=on(stop)
+            >
                 <Icon name="stop" />
                 "Stop"
             </button>

@@ -63,17 +63,50 @@ pub fn Output(
             element.set_scroll_top(0);
         }
     };
-    let exit = move || {
-        store.read(Change::Commands, |state| {
-            let exit = state.command(&command)?.exit.as_ref()?;
-            Some((if exit.success() { "done" } else { "failed" }, exit.describe()))
-        })
-    };
     let none = move || lines.with(|l| l.lines.is_empty());
+    let unread = {
+        let command = command.clone();
+        move || bench.unread.get().as_ref() == Some(&command)
+    };
+    let why_none = {
+        let (command, unread) = (command.clone(), unread.clone());
+        move || {
+            let ended = store
+                .read(Change::Commands, |state| state.command(&command).filter(|c| c.exit.is_some()).map(|c| c.bytes));
+            match ended {
+                _ if !filter.with(String::is_empty) => "No line has this text.",
+                _ if unread() => "The output could not be read.",
+                None => "No output yet.",
+                Some(0) => "It printed nothing.",
+                Some(_) if store.output(&command, |window| window.is_none()) => "Reading the output…",
+                Some(_) => "Its output is no longer kept.",
+            }
+        }
+    };
+    let retry = {
+        let command = command.clone();
+        move |_| bench.want_output(&command)
+    };
+    let exit = {
+        let command = command.clone();
+        move || {
+            store.read(Change::Commands, |state| {
+                let exit = state.command(&command)?.exit.as_ref()?;
+                Some((if exit.success() { "done" } else { "failed" }, exit.describe()))
+            })
+        }
+    };
+    let all = move || {
+        let sandbox = store.read(Change::Sandbox, |state| state.sandbox.as_ref().map(|sandbox| sandbox.id.clone()));
+        sandbox.map(|sandbox| format!("/api/sandboxes/{sandbox}/cmds/{command}/logs?text=true&follow=false"))
+    };
     view! {
         <div class="log-scroller" node_ref=scroller on:scroll=on(on_scroll) tabindex="0" role="region" aria-label="Output">
             <div class="log-lines terminal">
-                <p class="log-note" hidden=live::flag(move || !lines.with(|l| l.cut && l.earlier == 0))>"Earlier output is no longer kept here."</p>
+                <p class="log-note" hidden=live::flag(move || !lines.with(|l| l.cut && l.earlier == 0))>
+                    "Earlier output is not on this page. "
+                    <a href=live::maybe(all) target="_blank">"Open all of it as text"</a>
+                </p>
                 <button
                     class="link log-note"
                     type="button"
@@ -83,7 +116,11 @@ pub fn Output(
                     {live::text(move || format!("Show earlier ({} more lines)", lines.with(|l| l.earlier)))}
                 </button>
                 <p class="log-note" hidden=live::flag(move || !none())>
-                    {live::text(move || if filter.with(String::is_empty) { "No output yet." } else { "No line has this text." })}
+                    {live::text(why_none)}
+                    " "
+                    <button class="link" type="button" hidden=live::flag(move || !unread()) on:click=on(retry)>
+                        "Retry"
+                    </button>
                 </p>
                 {live::each(
                     move || lines.with(|l| l.lines.clone()),

@@ -169,11 +169,6 @@ impl Frame {
             _ => self.src.set(Some(url)),
         }
     }
-
-    /// The project's data.
-    pub fn store(self) -> Store {
-        self.store
-    }
 }
 
 fn split(url: &str) -> (&str, &str) {

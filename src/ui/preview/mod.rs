@@ -119,7 +119,8 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
                 rel="noreferrer"
                 aria-label="Open in a new tab"
                 title="Open in a new tab"
-                href=live::text(move || frame.here())
+                // Without an address it cannot be reached by Tab.
+                href=live::maybe(move || (!off()).then(|| frame.here()))
                 aria-disabled=live::maybe(move || off().then_some("true"))
             >
                 <Icon name="external" />
@@ -134,16 +135,20 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
 fn Ports(frame: Frame) -> impl IntoView {
     let bench = Workbench::here();
     let ports = memo(move || bench.store.read(Change::Preview, |state| state.ports.clone()));
-    let current = move || frame.port.get();
     live::view(move || {
         let ports: Vec<PortView> = ports.get();
         if ports.len() < 2 {
-            let text = current().map(|port| format!(":{port}"));
-            return view! { <span class="port">{text}</span> }.into_any();
+            let text = move || frame.port.get().map(|port| format!(":{port}")).unwrap_or_default();
+            return view! { <span class="port">{live::text(text)}</span> }.into_any();
         }
+        let at_first = frame.port.get_untracked();
         let options = ports
             .iter()
-            .map(|p| view! { <option value=p.port.to_string() selected=Some(p.port) == current()>{format!(":{}", p.port)}</option> })
+            .map(|PortView { port, .. }| {
+                let port = *port;
+                let shown = live::flag(move || frame.port.get() == Some(port));
+                view! { <option value=port.to_string() selected=Some(port) == at_first prop:selected=shown>{format!(":{port}")}</option> }
+            })
             .collect_view();
         let choose = move |event: Event| {
             let wanted = event_target_value(&event).parse::<u16>().ok();
@@ -166,19 +171,25 @@ fn Ports(frame: Frame) -> impl IntoView {
 fn Faults(frame: Frame) -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
+    let pending = RwSignal::new(false);
     let fix = move |_| {
-        let faults = frame.faults.get_untracked().join("\n");
-        frame.faults.set(Vec::new());
+        let sent = frame.faults.get_untracked();
+        let faults = sent.join("\n");
         let text = format!("The preview reports this error, please fix it:\n\n```\n{faults}\n```");
-        bench.act(send_message(store.id(), text, Vec::new(), bench.choice.id()));
+        bench.once(pending, send_message(store.id(), text, Vec::new(), bench.choice.id()), move |done| {
+            if done {
+                frame.faults.update(|faults| faults.retain(|fault| !sent.contains(fault)));
+            }
+        });
         bench.phone_chat.set(true);
     };
+    let waits = move || pending.get().then_some("true");
     live::view(move || {
         let faults = frame.faults.get();
         (!faults.is_empty()).then(|| {
             let words = if faults.len() == 1 { "1 error".to_owned() } else { format!("{} errors", faults.len()) };
             view! {
-                <button class="faults" type="button" title=faults.join("\n") on:click=on(fix)>
+                <button class="faults" type="button" title=faults.join("\n") aria-disabled=live::maybe(waits) on:click=on(fix)>
                     <Icon name="alert" />
                     <span>{words}</span>
                     <strong>"Fix it"</strong>

@@ -2,7 +2,9 @@
 
 use super::frame::Frame;
 use crate::domain::{Change, SandboxPhase};
-use crate::ui::kit::{Empty, Icon, live, memo};
+use crate::server_fns::start_sandbox;
+use crate::ui::kit::{Empty, Icon, live, memo, on};
+use crate::ui::workbench::Workbench;
 use leptos::prelude::*;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +25,8 @@ pub fn Waiting(
     /// The frame it stands in for.
     frame: Frame,
 ) -> impl IntoView {
-    let store = frame.store();
+    let bench = Workbench::here();
+    let store = bench.store;
     let stage = memo(move || {
         let working = store.read(Change::Turn, |s| s.turn.is_some());
         let written = store.read(Change::Files, |s| s.files_rev > 0);
@@ -41,6 +44,15 @@ pub fn Waiting(
             _ => Stage::Nothing,
         }
     });
+    let pending = RwSignal::new(false);
+    let start = move |_| {
+        bench.once(pending, start_sandbox(store.id()), move |done| {
+            if done {
+                frame.steer("reload");
+            }
+        });
+    };
+    let waits = move || pending.get().then_some("true");
     live::view(move || match stage.get() {
         Stage::Shown => ().into_any(),
         Stage::Nothing => view! {
@@ -52,7 +64,12 @@ pub fn Waiting(
         Stage::Building(steps) => view! { <Building steps /> }.into_any(),
         Stage::Failed(text) => view! {
             <div class="stand-in">
-                <Empty icon="alert" title="The sandbox is not running" text />
+                <Empty icon="alert" title="The sandbox is not running" text>
+                    <button class="button" type="button" aria-disabled=live::maybe(waits) on:click=on(start)>
+                        <Icon name="reload" />
+                        "Start it again"
+                    </button>
+                </Empty>
             </div>
         }
         .into_any(),

@@ -8,11 +8,12 @@
 use crate::server_fns::runs_part;
 use crate::ui::browser;
 use crate::ui::kit::{TopBar, effect, live as changing, on};
+use crate::ui::transport::while_looked_at;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos::wasm_bindgen::{JsCast, closure::Closure};
 use leptos::web_sys::{Element, Event, EventSource, HtmlElement, HtmlInputElement};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub fn RunsPage(
             }
         });
         if live {
-            Rc::new(Live { content, lost, stale: Cell::new(false), asking: Cell::new(false) }).watch();
+            Rc::new(Live::new(content, lost)).watch();
         }
     });
     let copy = move |event: leptos::ev::MouseEvent| {
@@ -128,9 +129,15 @@ struct Live {
     stale: Cell<bool>,
     /// Whether it is being fetched. One at a time, so that no older answer comes last.
     asking: Cell<bool>,
+    /// Tells that runs changed; none while nobody looks.
+    source: RefCell<Option<EventSource>>,
 }
 
 impl Live {
+    fn new(content: RwSignal<String>, lost: RwSignal<bool>) -> Self {
+        Self { content, lost, stale: Cell::new(false), asking: Cell::new(false), source: RefCell::default() }
+    }
+
     fn watch(self: Rc<Self>) {
         let live = Rc::clone(&self);
         let let_go = Closure::<dyn FnMut()>::new(move || {
@@ -144,7 +151,21 @@ impl Live {
         }
         // It lives as long as the page.
         let_go.forget();
-        self.listen();
+        let (away, back) = (Rc::clone(&self), self);
+        let left = Cell::new(false);
+        let leave = move || {
+            if let Some(source) = away.source.take() {
+                source.close();
+            }
+        };
+        while_looked_at(leave, move || {
+            if back.source.borrow().is_none() {
+                // The page came with what there was; what came since it was left is not known.
+                back.stale.set(back.stale.get() || left.replace(true));
+                back.listen();
+                back.refresh();
+            }
+        });
     }
 
     /// Opens the stream. The browser opens one that broke off again by itself, but not one that was refused.
@@ -171,6 +192,7 @@ impl Live {
         source.set_onmessage(Some(listener));
         source.set_onerror(Some(listener));
         told.forget();
+        self.source.replace(Some(source));
     }
 
     /// Fetches the markup if it is stale and may be replaced; else that is done once it may be.

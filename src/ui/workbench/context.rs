@@ -3,14 +3,20 @@
 use crate::domain::{ApiError, Change, CommandId};
 use crate::server_fns::{command_output, stop_turn};
 use crate::ui::browser;
-use crate::ui::chat::Choice;
+use crate::ui::chat::{Choice, Told};
 use crate::ui::kit::effect;
 use crate::ui::page::{Layout, Pane, ProjectPage};
 use crate::ui::store::Store;
-use leptos::ev;
+use leptos::ev::{self, KeyboardEvent};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use leptos::wasm_bindgen::JsCast;
+use leptos::web_sys::Element;
 use std::future::Future;
+use std::pin::Pin;
+
+/// What a person asked of the server, under way.
+type Action = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
 
 /// Handle to the shared state; cheap to copy into views.
 #[derive(Clone, Copy)]
@@ -33,8 +39,12 @@ pub struct Workbench {
     pub failure: RwSignal<Option<ApiError>>,
     /// Model of the next message.
     pub choice: Choice,
-    /// How many messages were sent from here.
-    pub sent: RwSignal<u32>,
+    /// What became of the last message.
+    pub told: RwSignal<Option<Told>>,
+    /// While the turn is being stopped.
+    pub stopping: RwSignal<bool>,
+    /// The command whose output could not be read last.
+    pub unread: RwSignal<Option<CommandId>>,
     // Whether the person chose a pane: then it never changes by itself.
     chosen: RwSignal<bool>,
 }
@@ -52,7 +62,9 @@ impl Workbench {
             network: RwSignal::new(false),
             failure: RwSignal::new(None),
             choice: Choice::new(page.model.clone(), page.effort.clone()),
-            sent: RwSignal::new(0),
+            told: RwSignal::new(None),
+            stopping: RwSignal::new(false),
+            unread: RwSignal::new(None),
             chosen: RwSignal::new(false),
         }
     }
@@ -66,14 +78,50 @@ impl Workbench {
         use_context::<Self>().expect("used inside the workbench")
     }
 
-    /// Runs an action and shows its failure above the composer.
+    /// Runs an action and shows its failure.
     pub fn act<T: 'static>(self, action: impl Future<Output = Result<T, ApiError>> + 'static) {
+        self.run(Box::pin(async move { action.await.map(drop) }), Box::new(|_| ()));
+    }
+
+    /// The same, unless it is under way, which `pending` says. `then` is told whether it was done.
+    pub fn once<T: 'static>(
+        self,
+        pending: RwSignal<bool>,
+        action: impl Future<Output = Result<T, ApiError>> + 'static,
+        then: impl FnOnce(bool) + 'static,
+    ) {
+        if pending.get_untracked() {
+            return;
+        }
+        pending.set(true);
+        let then = move |done| {
+            pending.set(false);
+            then(done);
+        };
+        self.run(Box::pin(async move { action.await.map(drop) }), Box::new(then));
+    }
+
+    fn run(self, action: Action, then: Box<dyn FnOnce(bool)>) {
         self.failure.set(None);
         spawn_local(async move {
-            if let Err(error) = action.await {
+            let result = action.await;
+            let done = result.is_ok();
+            if let Err(error) = result {
                 self.failure.set(Some(error));
             }
+            then(done);
         });
+    }
+
+    /// Stops the turn.
+    pub fn stop(self) {
+        self.once(self.stopping, stop_turn(self.store.id()), |_| ());
+    }
+
+    /// On a phone: shows the chat because the person asked for it.
+    pub fn choose_chat(self) {
+        self.chosen.set(true);
+        self.phone_chat.set(true);
     }
 
     /// Shows a pane because the person asked for it.
@@ -107,10 +155,13 @@ impl Workbench {
         let ended = self.store.peek(|state| state.command(command).is_some_and(|c| c.exit.is_some()));
         if ended {
             let command = command.clone();
+            if self.unread.get_untracked().is_some() {
+                self.unread.set(None);
+            }
             spawn_local(async move {
-                // Without it the log says that nothing was kept.
-                if let Ok(slice) = command_output(self.store.id(), command.clone(), None).await {
-                    self.store.put_output(&command, slice);
+                match command_output(self.store.id(), command.clone(), None).await {
+                    Ok(slice) => self.store.put_output(&command, slice),
+                    Err(_) => self.unread.set(Some(command)),
                 }
             });
         }
@@ -146,9 +197,8 @@ impl Workbench {
                     "2" => Pane::Code,
                     "3" => Pane::Logs,
                     "4" => Pane::Runs,
-                    "Escape" if self.store.peek(|state| state.turn.is_some()) && !dialog_open() => {
-                        self.act(stop_turn(self.store.id()));
-                        return;
+                    "Escape" if self.store.peek(|state| state.turn.is_some()) && !is_for_another(&event) => {
+                        return self.stop();
                     }
                     _ => return,
                 };
@@ -161,6 +211,13 @@ impl Workbench {
     }
 }
 
-fn dialog_open() -> bool {
-    matches!(document().query_selector("dialog[open]"), Ok(Some(_)))
+/// Whether Escape means something nearer than the turn: text that is being composed, another field than the composer's,
+/// an open popover.
+fn is_for_another(event: &KeyboardEvent) -> bool {
+    let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+    let field = |element: Element| element.matches("input, select, textarea:not([name=prompt])").unwrap_or(false);
+    event.default_prevented()
+        || event.is_composing()
+        || target.is_some_and(field)
+        || matches!(document().query_selector(":popover-open"), Ok(Some(_)))
 }

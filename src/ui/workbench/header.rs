@@ -44,6 +44,7 @@ fn Name() -> impl IntoView {
     let name = memo(move || store.read(Change::Project, |state| state.name.clone()));
     let editing = RwSignal::new(false);
     let field = NodeRef::<html::Input>::new();
+    let button = NodeRef::<html::Button>::new();
     effect(move || {
         if editing.get()
             && let Some(field) = field.get()
@@ -64,17 +65,27 @@ fn Name() -> impl IntoView {
             bench.act(rename_project(store.id(), to));
         }
     };
-    let key = move |event: KeyboardEvent| match event.key().as_str() {
-        "Enter" => save(),
-        "Escape" => {
-            event.stop_propagation();
-            editing.set(false);
+    let key = move |event: KeyboardEvent| {
+        match event.key().as_str() {
+            // They end the composing of a word.
+            _ if event.is_composing() => return,
+            "Enter" => save(),
+            "Escape" => {
+                event.stop_propagation();
+                editing.set(false);
+            }
+            _ => return,
         }
-        _ => {}
+        // The button is there again with the next frame.
+        request_animation_frame(move || {
+            if let Some(button) = button.get_untracked() {
+                let _ = button.focus();
+            }
+        });
     };
     view! {
         <h1 class="name">
-            <button type="button" title="Rename" hidden=live::flag(move || editing.get()) on:click=on(move |_| editing.set(true))>
+            <button node_ref=button type="button" title="Rename" hidden=live::flag(move || editing.get()) on:click=on(move |_| editing.set(true))>
                 {live::text(move || name.get())}
             </button>
             <input
@@ -102,6 +113,7 @@ fn StatePill() -> impl IntoView {
         let detail = detail.flatten();
         match (store.link.get(), working, phase) {
             (Link::Reconnecting, ..) => ("lost", "reconnecting…", None),
+            (Link::Lost(_), ..) => ("lost", "not connected", None),
             (_, true, _) => ("working", "working", None),
             (_, _, Some(SandboxPhase::Creating)) => ("working", "starting", None),
             (_, _, Some(SandboxPhase::Running)) if detail.is_some() => ("lost", "at a limit", detail),
@@ -113,7 +125,7 @@ fn StatePill() -> impl IntoView {
     });
     view! {
         <button class="state" type="button" popovertarget=facts::ID>
-            <span class="pill" role="status" data-state=live::text(move || state.get().0) title=live::maybe(move || state.get().2)>
+            <span class="pill" aria-live="polite" data-state=live::text(move || state.get().0) title=live::maybe(move || state.get().2)>
                 <span class="dot" data-state=live::text(move || state.get().0)></span>
                 <span>{live::text(move || state.get().1)}</span>
             </span>

@@ -9,13 +9,15 @@ mod tabs;
 pub use context::Workbench;
 pub use splitter::{Split, Splitter};
 
+use crate::domain::ErrorCode;
 use crate::ui::chat::Chat;
 use crate::ui::code::Code;
-use crate::ui::kit::{effect, live};
+use crate::ui::kit::{Notice, effect, live};
 use crate::ui::logs::Logs;
 use crate::ui::page::{Pane, ProjectPage};
 use crate::ui::preview::Preview;
 use crate::ui::runs::ProjectRuns;
+use crate::ui::store::Link;
 use crate::ui::transport;
 use header::Header;
 use leptos::prelude::*;
@@ -45,6 +47,8 @@ pub fn WorkbenchPage(
             <Chat models />
             <Splitter split=Split::Chat />
             <section class="work" aria-label="Work">
+                // On a phone, where the chat's own is out of sight.
+                <Notice error=bench.failure />
                 <PaneTabs />
                 <div class="pane" id="pane-preview" role="tabpanel" aria-labelledby="tab-preview" hidden=live::flag(panel(Pane::Preview))>
                     <Preview />
@@ -60,7 +64,26 @@ pub fn WorkbenchPage(
                 </div>
             </section>
             <PhoneTabs />
+            <Lost />
         </div>
     }
+    .into_any()
+}
+
+/// Says why the page does not follow its project any more, and where to go.
+#[component]
+fn Lost() -> impl IntoView {
+    let store = Workbench::here().store;
+    live::view(move || {
+        let Link::Lost(error) = store.link.get() else { return None };
+        let way = match error.code {
+            ErrorCode::NotFound => Some(("/", "All projects")),
+            // The server asks for the token then.
+            ErrorCode::Unauthorized | ErrorCode::Forbidden => Some(("", "Reload")),
+            _ => None,
+        };
+        let way = way.map(|(href, words)| view! { <a href=href>{words}</a> });
+        Some(view! { <p class="stopped" role="alert">{error.message} " " {way}</p> })
+    })
     .into_any()
 }

@@ -5,9 +5,10 @@ use crate::ui::browser;
 use crate::ui::kit::{live, on};
 use crate::ui::page::Layout;
 use leptos::ev::{KeyboardEvent, PointerEvent};
+use leptos::html;
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
-use leptos::web_sys::Element;
+use leptos::web_sys::HtmlElement;
 
 /// Which two parts it divides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,27 +58,37 @@ pub fn Splitter(
     let bench = Workbench::here();
     let size = move || split.of(bench.layout.get());
     // Pointer position and size when the drag began.
-    let from = RwSignal::new(None::<(i32, u16)>);
+    let from = RwSignal::new(None::<(i32, i32)>);
+    let bar = NodeRef::<html::Div>::new();
+    // As it is drawn: the style sheet gives it at most a share of the room.
+    let drawn = move || {
+        let before = bar.get_untracked().and_then(|bar| bar.previous_element_sibling());
+        let before = before.and_then(|element| element.dyn_into::<HtmlElement>().ok());
+        before.map_or_else(|| i32::from(split.of(bench.layout.get_untracked())), |element| element.offset_width())
+    };
     let resize = move |to: i32| {
         let (least, most) = split.limits();
-        let to = to.clamp(i32::from(least), i32::from(most)) as u16;
+        let clamp = |to: i32| to.clamp(i32::from(least), i32::from(most)) as u16;
+        let draw = |to: u16| browser::set_root_property(split.property(), &format!("{to}px"));
+        draw(clamp(to));
+        let to = clamp(drawn());
+        draw(to);
         bench.layout.update(|layout| match split {
             Split::Chat => layout.chat = to,
             Split::Tree => layout.tree = to,
         });
-        browser::set_root_property(split.property(), &format!("{to}px"));
     };
     let down = move |event: PointerEvent| {
         event.prevent_default();
-        from.set(Some((event.client_x(), split.of(bench.layout.get_untracked()))));
+        from.set(Some((event.client_x(), drawn())));
         // Captured, the bar gets the moves also over the preview's frame.
-        if let Some(bar) = event.current_target().and_then(|t| t.dyn_into::<Element>().ok()) {
+        if let Some(bar) = bar.get_untracked() {
             let _ = bar.set_pointer_capture(event.pointer_id());
         }
     };
     let drag = move |event: PointerEvent| {
         if let Some((x, size)) = from.get_untracked() {
-            resize(i32::from(size) + event.client_x() - x);
+            resize(size + event.client_x() - x);
         }
     };
     let up = move |_: PointerEvent| {
@@ -87,7 +98,7 @@ pub fn Splitter(
         }
     };
     let key = move |event: KeyboardEvent| {
-        let now = i32::from(split.of(bench.layout.get_untracked()));
+        let now = drawn();
         let to = match event.key().as_str() {
             "ArrowLeft" => now - 16,
             "ArrowRight" => now + 16,
@@ -103,6 +114,7 @@ pub fn Splitter(
     view! {
         <div
             class="splitter"
+            node_ref=bar
             role="separator"
             tabindex="0"
             aria-orientation="vertical"

@@ -94,7 +94,7 @@ pub fn PhoneTabs() -> impl IntoView {
         .collect_view();
     view! {
         <nav class="phone-tabs" aria-label="Views">
-            <button type="button" aria-current=live::maybe(move || chat.get().then_some("page")) on:click=on(move |_| chat.set(true))>
+            <button type="button" aria-current=live::maybe(move || chat.get().then_some("page")) on:click=on(move |_| bench.choose_chat())>
                 <Icon name="chat" />
                 "Chat"
             </button>
