@@ -3,12 +3,12 @@
 //! Every change of phase happens under the entry's `life` lock and is one `SandboxChanged` event.
 
 use super::entry::{Entry, Live};
+use super::local::walk;
 use super::service::{Inner, Service, from_store};
 use super::{CommandSpec, SandboxError};
 use super::{network, watcher};
 use crate::domain::{CommandExit, EventBody, ProjectId, ProjectState, SandboxPhase, SandboxView};
 use crate::store::now_ms;
-use std::path::Path;
 use std::sync::Arc;
 
 impl Service {
@@ -56,7 +56,7 @@ impl Service {
             network.forget(&entry.id);
         }
         let dir = entry.dir.clone();
-        tokio::task::spawn_blocking(move || remove_tree(&dir))
+        tokio::task::spawn_blocking(move || walk::remove_path(&dir))
             .await
             .map_err(|error| SandboxError::Io(error.to_string()))?
             .map_err(|error| SandboxError::Io(format!("the project's files were not all deleted: {error}")))
@@ -230,29 +230,4 @@ impl Inner {
         }
         bodies
     }
-}
-
-/// Removes a tree. Directories without write permission (Go's module cache) are made writable first.
-pub(super) fn remove_tree(dir: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            open_up(dir)?;
-            std::fs::remove_dir_all(dir)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn open_up(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        // The type is the link's own, so a link is never followed out of the workspace.
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }

@@ -36,6 +36,7 @@ pub use watchers::Watchers;
 use super::entry::lock;
 use super::provider::{Provider, SandboxSpec};
 use crate::domain::SandboxId;
+use super::local::walk;
 use crate::store::{FleetTable, Store, StoreError, now_ms};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -180,7 +181,7 @@ impl Inner {
 
     async fn remove_files(&self, id: &SandboxId) {
         let dir = self.dir(id);
-        let removed = tokio::task::spawn_blocking(move || super::life::remove_tree(&dir)).await;
+        let removed = tokio::task::spawn_blocking(move || walk::remove_path(&dir)).await;
         if let Ok(Err(error)) = removed {
             tracing::warn!(sandbox = %id, %error, "its files were not all removed; the next start tries again");
         }
@@ -199,11 +200,13 @@ fn sweep(root: &std::path::Path, known: &HashSet<String>) -> std::io::Result<()>
     };
     for entry in entries {
         let entry = entry?;
+    let mut swept = Ok(());
         if !known.contains(&*entry.file_name().to_string_lossy()) {
-            super::life::remove_tree(&entry.path())?;
+            // One that cannot be removed keeps none of the others.
+            swept = walk::remove_path(&entry.path()).and(swept);
         }
     }
-    Ok(())
+    swept
 }
 
 /// When a time of so many milliseconds from now ends.

@@ -179,8 +179,7 @@ impl Root {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let directory = self.make_dirs(folder)?;
         let name = c_name(name)?;
-        walk::remove_tree(self.directory.as_fd(), directory.as_fd(), &name)
-            .map_err(|error| explain_io(&error, path))?;
+        walk::remove_tree(directory.as_fd(), &name).map_err(|error| explain_io(&error, path))?;
         symlinkat(c_name(target)?, &directory, &*name).map_err(|error| explain(error, path))
     }
 
@@ -313,8 +312,7 @@ impl Files for LocalFiles {
     async fn remove(&self, path: &str) -> Result<(), SandboxError> {
         let path = clean(path, false)?;
         let remove = move |root: &Root| match root.parent(&path) {
-            Ok((parent, name)) => walk::remove_tree(root.directory.as_fd(), parent.as_fd(), &name)
-                .map_err(|error| explain_io(&error, &path)),
+            Ok((parent, name)) => walk::remove_tree(parent.as_fd(), &name).map_err(|error| explain_io(&error, &path)),
             Err(SandboxError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         };
@@ -357,7 +355,7 @@ mod fuzz {
                     let read = root.read(&format!("{path}{end}"), 0, 100).unwrap_or_default();
                     prop_assert_ne!(read.as_ref(), b"canary");
                 }
-                let _ = walk::remove_tree(root.directory.as_fd(), root.directory.as_fd(), c"moved");
+                let _ = walk::remove_tree(root.directory.as_fd(), c"moved");
             }
             let beside: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.file_name()).collect();
             prop_assert_eq!(beside.len(), 2, "{:?}", beside);

@@ -23,7 +23,7 @@ mod terminal;
 mod toolchain;
 mod tree;
 mod tree_watch;
-mod walk;
+pub(in crate::sandbox) mod walk;
 mod watch;
 #[path = "../../../init/src/wire.rs"]
 mod wire;

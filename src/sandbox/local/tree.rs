@@ -280,7 +280,7 @@ impl Tree for LocalTree {
                 Err(_) if walk::stat(&parent, &name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {
                     Ok(())
                 }
-                Err(_) => walk::remove_tree(parent.as_fd(), parent.as_fd(), &name),
+                Err(_) => walk::remove_tree(parent.as_fd(), &name),
             }
         })
         .await

@@ -1,12 +1,15 @@
 //! Walks over a workspace by descriptors, so that neither links nor very deep or odd names lead anywhere else.
 
 use crate::sandbox::SandboxError;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, open, openat, statat, unlinkat};
+use rustix::io::Errno;
 use rustix::path::Arg;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Each level holds a descriptor while it is walked.
 const DEEPEST: usize = 256;
@@ -123,42 +126,150 @@ fn there<T>(found: io::Result<T>) -> Result<Option<T>, SandboxError> {
     }
 }
 
-/// Removes a file or a tree. A tree too deep to walk is taken apart: its lower part moves up to `root` first.
-pub fn remove_tree(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    let mut moved = 0u32;
-    remove_entry(root, parent, name, 0, &mut moved)?;
-    let mut index = 0;
-    while index < moved {
-        remove_entry(root, root, &moved_name(index)?, 0, &mut moved)?;
-        index += 1;
+/// Removes what has this path, a file or a tree. Nothing there is no error. Blocking.
+pub fn remove_path(path: &Path) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    match open(folder, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(parent) => remove_tree(parent.as_fd(), &CString::new(name.as_bytes())?),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }
 
-fn remove_entry(
-    root: BorrowedFd<'_>,
-    parent: BorrowedFd<'_>,
-    name: &CStr,
-    depth: usize,
-    moved: &mut u32,
-) -> io::Result<()> {
-    match unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    if depth >= DEEPEST {
-        renameat(parent, name, root, &*moved_name(*moved)?)?;
-        *moved += 1;
+/// Removes a file or a tree, also one without permissions (Go's module cache). Nothing there is no error.
+pub fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    if !unlink(parent, name)? {
         return Ok(());
     }
-    let directory = open_dir(parent, name)?;
-    for (below, _) in names(&directory)? {
-        remove_entry(root, directory.as_fd(), &below, depth + 1, moved)?;
-    }
+    let empty = |directory: &OwnedFd| -> io::Result<Vec<CString>> {
+        let mut folders = Vec::new();
+        for (below, _) in names(directory)? {
+            if unlink(directory.as_fd(), &below)? {
+                folders.push(below);
+            }
+        }
+        Ok(folders)
+    };
+    let remove = |above: &OwnedFd, name: &CStr| -> io::Result<()> { Ok(unlinkat(above, name, AtFlags::REMOVEDIR)?) };
+    through(open_fully(parent, name)?, open_fully, empty, remove)?;
     Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-fn moved_name(index: u32) -> io::Result<CString> {
-    CString::new(format!(".sandcastle-removed-{}-{index}", std::process::id())).map_err(io::Error::from)
+/// Goes through a tree: `enter` is given each directory and says which of its entries to go into, `leave` the directory
+/// above and the name of one that is done.
+///
+/// However deep the tree is, two descriptors are held and the stack does not grow: the way up is `..`, which is compared
+/// with where the way down came from, because a live sandbox may move a folder meanwhile.
+fn through(
+    start: OwnedFd,
+    open: impl Fn(BorrowedFd<'_>, &CStr) -> io::Result<OwnedFd>,
+    enter: impl Fn(&OwnedFd) -> io::Result<Vec<CString>>,
+    leave: impl Fn(&OwnedFd, &CStr) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut todo = enter(&start)?;
+    let mut here = start;
+    let mut above: Vec<(Inode, CString, Vec<CString>)> = Vec::new();
+    loop {
+        if let Some(below) = todo.pop() {
+            let next = open(here.as_fd(), &below)?;
+            let folders = enter(&next)?;
+            above.push((inode_of(&here)?, below, std::mem::replace(&mut todo, folders)));
+            here = next;
+            continue;
+        }
+        let Some((inode, name, folders)) = above.pop() else { return Ok(()) };
+        let up = open_dir(here.as_fd(), c"..")?;
+        if inode_of(&up)? != inode {
+            return Err(io::Error::other("a folder was moved while its tree was gone through"));
+        }
+        leave(&up, &name)?;
+        (here, todo) = (up, folders);
+    }
+}
+
+type Inode = (u64, u64);
+
+/// Removes what is no folder; whether it is one, and so still there.
+fn unlink(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    match unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(false),
+        Err(Errno::ISDIR) => Ok(true),
+        Err(Errno::PERM) if FileType::from_raw_mode(stat(parent, name)?.st_mode) == FileType::Directory => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a directory and gives its owner all rights to it, without which it could be neither read nor emptied.
+fn open_fully(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let directory = match open_dir(parent, name) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            enter(parent, name)?
+        }
+        result => result?,
+    };
+    let mode = Mode::from_raw_mode(fstat(&directory)?.st_mode);
+    if !mode.contains(Mode::RWXU) {
+        // What belongs to somebody else stays as it is, and if that matters the removal says so.
+        let _ = fchmod(&directory, mode | Mode::RWXU);
+    }
+    Ok(directory)
+}
+
+fn inode_of(directory: &OwnedFd) -> io::Result<Inode> {
+    let stat = fstat(directory)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// As many levels of folders named `d` below this one, and a file in the last.
+    fn deep(root: &Path, levels: usize) {
+        let mut at = open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        for _ in 0..levels {
+            rustix::fs::mkdirat(&at, c"d", Mode::RWXU).unwrap();
+            at = open_dir(at.as_fd(), c"d").unwrap();
+        }
+        openat(&at, c"file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    }
+
+    #[test]
+    fn a_tree_of_20_000_levels_is_removed_with_few_descriptors_and_a_small_stack() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("workspace");
+        std::fs::create_dir_all(root.join("beside")).unwrap();
+        deep(&root, 20_000);
+        let removal = std::thread::Builder::new().stack_size(128 << 10).spawn(move || {
+            let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+            let before = open();
+            remove_path(&root).unwrap();
+            // Other tests run in this process too.
+            assert!(open() < before + 200);
+            assert!(!root.exists());
+        });
+        removal.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn folders_without_permissions_are_removed_and_links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, other) = (folder.path().join("workspace"), folder.path().join("other"));
+        for path in [root.join("shut/inner/deep"), root.join("unwritable"), other.clone()] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        for path in [root.join("shut/inner/deep/a"), root.join("unwritable/a"), other.join("kept")] {
+            std::fs::write(path, "a").unwrap();
+        }
+        std::os::unix::fs::symlink(&other, root.join("shut/link")).unwrap();
+        for (path, mode) in [("shut/inner", 0o000), ("shut", 0o000), ("unwritable", 0o555)] {
+            std::fs::set_permissions(root.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        remove_path(&root).unwrap();
+        assert!(!root.exists() && other.join("kept").exists());
+        remove_path(&root).unwrap();
+        remove_path(&root.join("nothing/below")).unwrap();
+    }
 }
