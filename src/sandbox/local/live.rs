@@ -107,16 +107,31 @@ struct Unsent<'a> {
 
 impl Drop for Unsent<'_> {
     fn drop(&mut self) {
-        let mut state = self.live.state();
-        state.starting.remove(&self.id);
-        state.commands.remove(&self.id);
-        self.live.running.send_replace(state.commands.len());
+        self.live.own.change(&self.live.running, |state| {
+            state.starting.remove(&self.id);
+            state.commands.remove(&self.id);
+        });
+    }
+}
+
+impl Own {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what runs and tells how much does. Told under the lock: a count that came late would be the last one, and
+    /// whoever waits for commands would sleep while some run.
+    fn change<T>(&self, running: &watched::Sender<usize>, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        running.send_replace(state.commands.len());
+        result
     }
 }
 
 impl Live {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.own.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.state()
     }
 
     /// Starts a command. Returns its pid, and later how it ended. Dropping this future half way kills the command.
@@ -145,10 +160,10 @@ impl Live {
     }
 
     fn register(&self, id: u32, command: Command, tell: oneshot::Sender<Result<u32, SandboxError>>) {
-        let mut state = self.state();
-        state.starting.insert(id, tell);
-        state.commands.insert(id, command);
-        self.running.send_replace(state.commands.len());
+        self.own.change(&self.running, |state| {
+            state.starting.insert(id, tell);
+            state.commands.insert(id, command);
+        });
     }
 
     /// Signals a command with all it started. One that has ended is no error.
@@ -245,17 +260,19 @@ impl Live {
     }
 
     fn gone(&self, id: u32) {
-        let mut state = self.state();
-        if let Some(waiter) = state.starting.remove(&id) {
+        let (waiter, command) = self.own.change(&self.running, |state| {
+            let (waiter, command) = (state.starting.remove(&id), state.commands.remove(&id));
+            if let Some(command) = &command
+                && state.by_pid.get(&command.pid) == Some(&id)
+            {
+                state.by_pid.remove(&command.pid);
+            }
+            (waiter, command)
+        });
+        if let Some(waiter) = waiter {
             let _ = waiter.send(Err(SandboxError::Dead("the command was killed while it started".to_owned())));
         }
-        let Some(command) = state.commands.remove(&id) else { return };
-        if state.by_pid.get(&command.pid) == Some(&id) {
-            state.by_pid.remove(&command.pid);
-        }
-        let left = state.commands.len();
-        drop(state);
-        self.running.send_replace(left);
+        let Some(command) = command else { return };
         if let Some(exit) = command.exit {
             let reason = command.doom.unwrap_or_else(|| "something in the sandbox killed its supervisor".to_owned());
             let _ = exit.send(ExitStatus { code: None, signal: Some(libc::SIGKILL), reason: Some(reason) });
@@ -264,7 +281,7 @@ impl Live {
 
     /// Tells everyone who waits that nothing will come any more.
     pub fn abandon(&self) {
-        let state = std::mem::take(&mut *self.state());
+        let state = self.own.change(&self.running, std::mem::take);
         let why = || self.death_reason().unwrap_or_else(|| "it was stopped".to_owned());
         for (_, waiter) in state.starting {
             let _ = waiter.send(Err(SandboxError::Dead(why())));
@@ -275,7 +292,6 @@ impl Live {
                 let _ = exit.send(ExitStatus { code: None, signal: Some(libc::SIGKILL), reason });
             }
         }
-        self.running.send_replace(0);
     }
 
     /// Why it died by itself.
@@ -374,5 +390,41 @@ fn start_error(errno: i32, step: &Text) -> SandboxError {
         libc::ENOENT | libc::ENOTDIR => SandboxError::NotFound("no such directory in the sandbox".to_owned()),
         libc::EAGAIN => SandboxError::Limit("the sandbox has too many processes".to_owned()),
         _ => SandboxError::Invalid(format!("could not {step}: {}", std::io::Error::from_raw_os_error(errno))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Wake, Waker};
+
+    /// Notes whether the state was held when it was woken.
+    struct Woken {
+        own: Arc<Own>,
+        held: AtomicBool,
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.held.store(self.own.state.try_lock().is_err(), Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn how_much_runs_is_told_before_anybody_can_change_it_again() {
+        let (own, running) = (Arc::new(Own::default()), watched::Sender::new(0));
+        let command = || Command { pid: 7, exit: None, ooms_before: 0, doom: None };
+        own.change(&running, |state| drop(state.commands.insert(1, command())));
+        assert_eq!(*running.borrow(), 1);
+        let mut listener = running.subscribe();
+        let woken = Arc::new(Woken { own: Arc::clone(&own), held: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut changed = Box::pin(listener.changed());
+        assert!(changed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        own.change(&running, |state| drop(state.commands.remove(&1)));
+        assert!(woken.held.load(Ordering::SeqCst), "another change could have been told first");
+        drop(changed);
+        assert_eq!(*listener.borrow_and_update(), 0);
     }
 }
