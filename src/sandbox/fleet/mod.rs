@@ -4,6 +4,8 @@
 //! It must not know HTTP, nor how the API words things; that is the gateway's.
 
 mod error;
+#[cfg(test)]
+mod fake;
 mod hub;
 mod images;
 mod journal;
