@@ -74,10 +74,12 @@ impl NetworkLine {
     pub const UNLISTED: &str = "not on the allowlist";
     /// The same: a rule denies it.
     pub const DENIED: &str = "on the list of what is denied";
+    /// The same: only the host's proxy could look the name up, and it may lead into a private network.
+    pub const UNCHECKED: &str = "the server cannot look this name up, and its proxy gets only names that a rule allows";
 
     /// Whether it was refused by the project's own policy, and not for good.
     pub fn can_be_allowed(&self) -> bool {
-        !self.allowed && [Self::UNLISTED, Self::DENIED].contains(&self.why.as_str())
+        !self.allowed && [Self::UNLISTED, Self::DENIED, Self::UNCHECKED].contains(&self.why.as_str())
     }
 
     /// The rule that would allow it.

@@ -96,7 +96,7 @@ async fn a_program_reaches_the_internet_by_name_without_knowing_of_a_proxy() {
     let inside = Inside::new(Some(upstream().await)).await;
     let program = "import urllib.request as u\nprint(u.urlopen('http://web.example.com/pkg').read().decode())";
     let output = inside.python(program).await;
-    assert_eq!(output.trim(), "CONNECT web.example.com:80 HTTP/1.1 | GET /pkg HTTP/1.1");
+    assert_eq!(output.trim(), "CONNECT 203.0.113.80:80 HTTP/1.1 | GET /pkg HTTP/1.1");
     let id = inside.service.status(&inside.project).await.unwrap().unwrap().id;
     let entry = inside.egress.ledger(&id).remove(0);
     assert_eq!((entry.target.as_str(), entry.port, entry.allowed), ("web.example.com", 80, true));
@@ -163,7 +163,7 @@ def fetch(url):
 async fn a_policy_holds_at_once_and_what_it_refused_can_be_allowed() {
     let inside = Inside::new(Some(upstream().await)).await;
     let fetch = format!("{FETCH}\nprint(fetch('http://web.example.com/pkg'))");
-    assert!(inside.python(&fetch).await.starts_with("CONNECT web.example.com:80"));
+    assert!(inside.python(&fetch).await.starts_with("CONNECT 203.0.113.80:80"));
     inside.service.set_network_policy(&inside.project, allowlist(&["other.example.com"])).await.unwrap();
     let refused = inside.python(&fetch).await;
     assert_eq!(refused.trim(), "web.example.com may not be reached: not on the allowlist");
@@ -171,7 +171,7 @@ async fn a_policy_holds_at_once_and_what_it_refused_can_be_allowed() {
     assert_eq!((line.target.as_str(), line.port, line.allowed), ("web.example.com", 80, false));
     assert!(line.program.starts_with("python3"), "{line:?}");
     inside.service.allow_destination(&inside.project, &line.target).await.unwrap();
-    assert!(inside.python(&fetch).await.starts_with("CONNECT web.example.com:80"));
+    assert!(inside.python(&fetch).await.starts_with("CONNECT 203.0.113.80:80"));
     let policy = inside.service.network(&inside.project).await.unwrap().policy;
     assert_eq!(policy, allowlist(&["other.example.com", "web.example.com"]));
     let off = NetworkPolicy { mode: NetworkMode::Off, ..policy };

@@ -3,6 +3,7 @@
 use super::networks::HostNetworks;
 use super::policy;
 use super::rules::{Glance, Rules};
+use crate::domain::NetworkLine;
 use crate::sandbox::base64;
 use async_trait::async_trait;
 use std::fmt;
@@ -114,6 +115,9 @@ impl Dialer {
     }
 
     /// Connects, or says why not. Every address of a name must be allowed, or none is used.
+    ///
+    /// Also the host's own proxy is given an address that was checked, because its lookup could have another answer. It
+    /// is given a name only where the policy names it, and the host cannot look it up or the proxy takes no addresses.
     pub(super) async fn dial(&self, target: &Target, port: u16, rules: &Rules) -> Result<Dialled, Refusal> {
         let forbidden = |why: &str| Refusal::Forbidden { target: target.clone(), why: why.to_owned() };
         let glance = rules.glance(target, port);
@@ -126,8 +130,9 @@ impl Dialer {
             Target::Address(address) => vec![*address],
             Target::Name(name) => match self.resolver.resolve(name).await {
                 Ok(addresses) => addresses,
-                // Behind a proxy the host often cannot look up names; then the proxy decides.
-                Err(_) if proxy.is_some() => Vec::new(),
+                // Behind a proxy the host often cannot look up names.
+                Err(_) if proxy.is_some() && rules.allows_by_name(target, port) => Vec::new(),
+                Err(_) if proxy.is_some() => return Err(forbidden(NetworkLine::UNCHECKED)),
                 Err(error) => return Err(failed(error.to_string())),
             },
         };
@@ -140,7 +145,14 @@ impl Dialer {
             return Err(forbidden(why));
         }
         if let Some(proxy) = proxy {
-            let stream = proxy.connect(target, port).await.map_err(|error| failed(error.to_string()))?;
+            let by_name = rules.allows_by_name(target, port).then_some(target);
+            let stream = proxy.reach(&addresses, by_name, port).await.map_err(|error| {
+                let hint = match (target, by_name) {
+                    (Target::Name(_), None) => "; it gets the name only with a network rule that allows it",
+                    _ => "",
+                };
+                failed(format!("{error}{hint}"))
+            })?;
             return Ok(Dialled { stream, addresses });
         }
         let mut last = "it has no address".to_owned();
@@ -207,6 +219,19 @@ impl UpstreamProxy {
         self.exempt.iter().any(|exempt| {
             name == *exempt || name.strip_suffix(exempt.as_str()).is_some_and(|front| front.ends_with('.'))
         })
+    }
+
+    /// Connects to one of the addresses, else by name, if there is one that may be used so.
+    async fn reach(&self, addresses: &[IpAddr], name: Option<&Target>, port: u16) -> std::io::Result<TcpStream> {
+        let mut last = std::io::Error::other("it has no address");
+        let addresses = addresses.iter().take(ADDRESSES_TRIED).copied().map(Target::Address);
+        for target in addresses.chain(name.cloned()) {
+            match self.connect(&target, port).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     async fn connect(&self, target: &Target, port: u16) -> std::io::Result<TcpStream> {

@@ -2,7 +2,7 @@
 //!
 //! Inside, every IPv4 destination leads to listeners whose sockets are served here. A name is looked up on the host, every
 //! address it has is checked, and the connection goes to an address that was checked, so that no second lookup can
-//! give another answer. It must not know how a sandbox is built, nor projects or previews.
+//! give another answer; through a proxy of the host too. It must not know how a sandbox is built, nor projects or previews.
 
 mod dial;
 mod dns;

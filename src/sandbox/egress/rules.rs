@@ -82,6 +82,12 @@ impl Rules {
         named(&self.deny) && !named(&self.allow)
     }
 
+    /// Whether a rule allows this very name, whatever its addresses.
+    pub(super) fn allows_by_name(&self, target: &Target, port: u16) -> bool {
+        let Target::Name(name) = target else { return false };
+        self.mode != NetworkMode::Off && self.allow.iter().any(|rule| rule.names(name, port))
+    }
+
     /// What can be said without a lookup.
     pub(super) fn glance(&self, target: &Target, port: u16) -> Glance {
         if self.mode == NetworkMode::Off {

@@ -106,7 +106,7 @@ async fn an_allowed_name_is_reached_and_one_side_may_end_before_the_other() {
     let ip = outlet.names.address_of("registry.example.com");
     assert_eq!(say(&outlet, ip.into(), 443, GET).await.unwrap(), "got 27 bytes");
     let head = asked.await.unwrap();
-    assert!(head.starts_with("CONNECT registry.example.com:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.starts_with("CONNECT 203.0.113.80:443 HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("Proxy-Authorization: Basic bWU6cHc=\r\n"), "{head}");
     let entries = egress.ledger(&id());
     assert_eq!((entries[0].target.as_str(), entries[0].allowed), ("registry.example.com", true));
@@ -142,6 +142,53 @@ async fn forbidden_addresses_are_reset_also_without_a_name_and_behind_a_proxy() 
     }
     assert!(!asked.is_finished(), "the proxy was never asked");
     asked.abort();
+}
+
+/// A proxy that takes names only, and notes all it is asked for.
+async fn proxy_for_names() -> (UpstreamProxy, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = UpstreamProxy::parse(&listener.local_addr().unwrap().to_string(), "").unwrap();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let line = String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned();
+            let answer = if line.starts_with("203.") { "403 Forbidden" } else { "200 OK" };
+            noted.lock().unwrap().push(line);
+            let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).await;
+        }
+    });
+    (proxy, asked)
+}
+
+#[tokio::test]
+async fn the_hosts_proxy_gets_names_only_where_a_rule_names_them() {
+    let all = policy(NetworkMode::Internet, &[]);
+    let named = policy(NetworkMode::Internet, &["web.example.com"]);
+    for (known, policy, expected) in [
+        // The host cannot look it up: the proxy might find it in a private network.
+        (&[][..], &all, &[][..]),
+        (&[], &named, &["web.example.com:443"]),
+        // A lookup of the proxy's own could have another answer than the one that was checked.
+        (&["203.0.113.80"], &all, &["203.0.113.80:443"]),
+        (&["203.0.113.80"], &named, &["203.0.113.80:443", "web.example.com:443"]),
+        (&["10.0.0.1"], &named, &[]),
+    ] {
+        let (proxy, asked) = proxy_for_names().await;
+        let egress = Egress::new(addresses(known), Some(proxy));
+        egress.set_policy(&id(), policy).await.unwrap();
+        let outlet = outlet(&egress);
+        let ip = outlet.names.address_of("web.example.com");
+        let _ = say(&outlet, ip.into(), 443, GET).await;
+        assert_eq!(*asked.lock().unwrap(), expected, "{known:?} {policy:?}");
+        let line = egress.ledger(&id()).remove(0);
+        assert_eq!(line.allowed, expected.last().is_some_and(|last| last.starts_with("web")), "{line:?}");
+        assert_eq!(line.can_be_allowed(), known.is_empty() && !line.allowed, "{line:?}");
+    }
 }
 
 #[tokio::test]
