@@ -25,6 +25,8 @@ use subtle::ConstantTimeEq as _;
 pub const TOKEN_COOKIE: &str = "sandcastle_token";
 /// Wrong tokens one address may send a minute.
 const FAILURES_ALLOWED: u32 = 10;
+/// Cookies of that name in one request that are looked at.
+const COOKIES_READ: usize = 3;
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 /// Addresses remembered for their failures.
 const FAILURES_KEPT: usize = 1024;
@@ -35,7 +37,15 @@ pub struct Guard {
     any_address: bool,
     token: Option<Secret>,
     cookie: Option<String>,
-    failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    failures: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+/// What one address sent that was wrong.
+struct Failures {
+    count: u32,
+    since: Instant,
+    /// Digest of the wrong cookie it sent last.
+    cookie: Option<[u8; 32]>,
 }
 
 impl Guard {
@@ -102,17 +112,22 @@ impl Guard {
             self.failed(from);
             return Err(unauthorized("the access token is wrong"));
         }
-        match (cookie(headers, TOKEN_COOKIE), &self.cookie) {
-            (Some(given), Some(expected)) if equal(given, expected) => Ok(()),
-            _ => Err(unauthorized("an access token is needed: sign in at /login, or send it as Authorization: Bearer")),
+        let given: Vec<&str> = cookies(headers, TOKEN_COOKIE).take(COOKIES_READ).collect();
+        if !given.is_empty() {
+            self.limit(from)?;
+            if self.cookie.as_ref().is_some_and(|expected| given.iter().any(|given| equal(given, expected))) {
+                return Ok(());
+            }
+            given.iter().for_each(|given| self.wrong_cookie(from, given));
         }
+        Err(unauthorized("an access token is needed: sign in at /login, or send it as Authorization: Bearer"))
     }
 
     fn limit(&self, from: IpAddr) -> Result<(), Failure> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let limited = failures
             .get(&from)
-            .is_some_and(|(count, since)| *count >= FAILURES_ALLOWED && since.elapsed() < FAILURE_WINDOW);
+            .is_some_and(|failed| failed.count >= FAILURES_ALLOWED && failed.since.elapsed() < FAILURE_WINDOW);
         if !limited {
             return Ok(());
         }
@@ -121,10 +136,25 @@ impl Guard {
     }
 
     fn failed(&self, from: IpAddr) {
+        self.note(from, |failed| failed.count += 1);
+    }
+
+    /// Counts a wrong cookie. The same one again is no other guess: the pages of a browser that signed in before the
+    /// token was changed send it many times at once.
+    fn wrong_cookie(&self, from: IpAddr, given: &str) {
+        let digest: [u8; 32] = Sha256::digest(given).into();
+        self.note(from, |failed| {
+            if failed.cookie.replace(digest) != Some(digest) {
+                failed.count += 1;
+            }
+        });
+    }
+
+    fn note(&self, from: IpAddr, note: impl FnOnce(&mut Failures)) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.retain(|_, (_, since)| since.elapsed() < FAILURE_WINDOW);
+        failures.retain(|_, failed| failed.since.elapsed() < FAILURE_WINDOW);
         if failures.len() < FAILURES_KEPT || failures.contains_key(&from) {
-            failures.entry(from).or_insert((0, Instant::now())).0 += 1;
+            note(failures.entry(from).or_insert(Failures { count: 0, since: Instant::now(), cookie: None }));
         }
     }
 }
@@ -136,9 +166,18 @@ pub async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
+    // One that goes with a bearer token was not looked at.
+    let cookie = bearer(request.headers()).is_none() && cookies(request.headers(), TOKEN_COOKIE).next().is_some();
     let mut response = match admit(&guard, peer.ip(), &request).and_then(|()| bounded(request)) {
         Ok(request) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            let wrong = cookie && refusal.is_unauthorized();
+            let mut response = refusal.into_response();
+            if wrong {
+                response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(NO_COOKIE));
+            }
+            response
+        }
     };
     fence(response.headers_mut());
     response
@@ -148,6 +187,19 @@ pub async fn guard(
 enum Refusal {
     Failure(Failure),
     SignIn(String),
+}
+
+/// Takes a wrong cookie away from a browser.
+const NO_COOKIE: &str = "sandcastle_token=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0";
+
+impl Refusal {
+    /// Whether the token was missing or wrong, and not one of too many.
+    fn is_unauthorized(&self) -> bool {
+        match self {
+            Self::SignIn(_) => true,
+            Self::Failure(failure) => failure.status == StatusCode::UNAUTHORIZED,
+        }
+    }
 }
 
 impl IntoResponse for Refusal {
@@ -263,13 +315,18 @@ pub fn host(request: &Request) -> Option<&str> {
 }
 
 /// The value of a cookie.
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
+    cookies(headers, name).next()
+}
+
+/// The values of all cookies of a name: those set for a folder or a domain above are sent too.
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+        .filter_map(move |pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// A path to go to after signing in: local, or the home page. `//host` and `/\host` are not local.

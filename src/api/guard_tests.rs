@@ -91,6 +91,26 @@ fn guessing_is_slowed_down_per_address() {
 }
 
 #[test]
+fn guesses_in_the_cookie_count_and_one_that_is_only_stale_locks_nobody_out() {
+    let guard = Guard::new(&config("0.0.0.0:3000", Some("correct horse battery")));
+    let ask = |cookie: &str| {
+        let headers = [("host", "127.0.0.1:3000"), ("cookie", cookie)];
+        status(&guard, &request("GET", "/api/projects", &headers))
+    };
+    let own = guard.cookie.clone().unwrap();
+    for _ in 0..3 * FAILURES_ALLOWED {
+        assert_eq!(ask("sandcastle_token=of-last-year"), 401);
+    }
+    // What a page of another host below the same domain has set beside it takes nobody's sign-in away.
+    assert_eq!(ask(&format!("sandcastle_token=tossed; sandcastle_token={own}")), 200);
+    for guess in 1..FAILURES_ALLOWED {
+        assert_eq!(ask(&format!("sandcastle_token=guess-{guess}")), 401);
+    }
+    assert_eq!(ask(&format!("sandcastle_token={own}")), 429);
+    assert_eq!(guard.sign_in([127, 0, 0, 1].into(), "correct horse battery", false).unwrap_err().status, 429);
+}
+
+#[test]
 fn only_local_paths_follow_a_sign_in() {
     assert_eq!(local_path("/p/prj_1?x=1"), "/p/prj_1?x=1");
     for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"] {

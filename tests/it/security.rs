@@ -57,6 +57,20 @@ async fn a_preview_host_reaches_no_route_of_the_platform() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_cookie_is_taken_away_and_a_right_one_is_not() {
+    let app = with_token().await;
+    let set = app.get("/api/projects").header("cookie", "sandcastle_token=stale").send().await.unwrap();
+    assert_eq!(set.status(), StatusCode::UNAUTHORIZED);
+    let cleared = set.headers()["set-cookie"].to_str().unwrap();
+    assert!(cleared.starts_with("sandcastle_token=;") && cleared.contains("Max-Age=0"), "{cleared}");
+    for request in [app.get("/api/projects"), app.get("/api/projects").bearer_auth("wrong")] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert!(!response.headers().contains_key("set-cookie"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_set_nothing_is_told_without_it() {
     let app = with_token().await;
     for path in ["/api/projects", "/api/openapi.json", "/metrics", "/readyz", "/nothing", "/runs"] {
