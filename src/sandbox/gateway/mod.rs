@@ -20,7 +20,7 @@ mod templates;
 mod upload;
 
 use super::PreviewAddress;
-use super::fleet::{Fleet, FleetError};
+use super::fleet::{Fleet, FleetError, Phase};
 use super::preview::{BoxError, ProxyBody};
 use super::unread;
 use crate::domain::SandboxId;
@@ -168,6 +168,24 @@ impl Gateway {
                 false => error(StatusCode::BAD_REQUEST, "Invalid sandbox ID"),
             };
         };
+        // Who asks is looked at first: entering wakes a paused sandbox and gives it time.
+        let Some(sandbox) = self.inner.fleet.find(&id) else {
+            return routing_error(id.as_str(), "The sandbox was not found", None);
+        };
+        let token = sandbox.token();
+        let allowed = match port {
+            SERVICES_PORT if request.uri().path() == "/health" && access::check(&token, &request).is_err() => {
+                return match sandbox.record().phase {
+                    Phase::Running => answer::empty(StatusCode::NO_CONTENT),
+                    Phase::Paused => routing_error(id.as_str(), "The sandbox was not found", None),
+                };
+            }
+            SERVICES_PORT => access::check(&token, &request),
+            _ => ports::check(&sandbox, &request),
+        };
+        if let Err(refused) = allowed {
+            return refused;
+        }
         let (sandbox, live) = match self.inner.fleet.enter(&id).await {
             Ok(entered) => entered,
             Err(FleetError::NoSandbox(_) | FleetError::Paused) => {
@@ -208,7 +226,7 @@ impl Gateway {
 
 const ASK_METHOD: &str = "access-control-request-method";
 
-/// A sandbox's own services: what e2b's envd does.
+/// A sandbox's own services: what e2b's envd does. The request has shown its token.
 async fn services(
     gateway: &Arc<Inner>,
     sandbox: &Arc<super::fleet::Sandbox>,
@@ -218,9 +236,6 @@ async fn services(
     let path = request.uri().path().to_owned();
     if path == "/health" {
         return answer::empty(StatusCode::NO_CONTENT);
-    }
-    if let Err(refused) = access::check(&sandbox.token(), &request) {
-        return refused;
     }
     match path.as_str() {
         "/files" => files::handle(live, request).await,

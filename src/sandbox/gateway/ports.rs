@@ -2,7 +2,7 @@
 //! included.
 
 use super::answer::{error, routing_error};
-use super::{Answer, ID_HEADER, Incoming, Inner, PORT_HEADER, text};
+use super::{Answer, ID_HEADER, Incoming, Inner, PORT_HEADER, access, text};
 use crate::sandbox::SandboxError;
 use crate::sandbox::fleet::{Live, Sandbox};
 use crate::sandbox::preview::{BoxError, ProxyBody};
@@ -23,7 +23,17 @@ const HOP_BY_HOP: [header::HeaderName; 5] = [
 ];
 const PLATFORM_COOKIE: &str = "sandcastle_";
 
-/// Sends a request to a port and brings the answer back.
+/// Checks the token that private ports ask for.
+pub(super) fn check(sandbox: &Sandbox, request: &Incoming) -> Result<(), Answer> {
+    let Some(token) = sandbox.record().traffic_token else { return Ok(()) };
+    let given = text(request.headers(), TRAFFIC_TOKEN).unwrap_or_default();
+    match access::equal(given, &token) {
+        true => Ok(()),
+        false => Err(error(StatusCode::FORBIDDEN, "the traffic access token is missing or wrong")),
+    }
+}
+
+/// Sends a request that may come in to a port and brings the answer back.
 pub(super) async fn forward(
     gateway: &Arc<Inner>,
     sandbox: &Arc<Sandbox>,
@@ -32,12 +42,6 @@ pub(super) async fn forward(
     mut request: Incoming,
 ) -> Answer {
     let record = sandbox.record();
-    if let Some(token) = &record.traffic_token {
-        let given = text(request.headers(), TRAFFIC_TOKEN).unwrap_or_default();
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(given.as_bytes(), token.as_bytes())) {
-            return error(StatusCode::FORBIDDEN, "the traffic access token is missing or wrong");
-        }
-    }
     let connection = match live.instance.connect(port).await {
         Ok(connection) => connection,
         Err(SandboxError::PortClosed(port)) => {

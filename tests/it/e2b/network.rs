@@ -79,6 +79,66 @@ async fn allow_and_deny_decide_what_is_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_who_may_come_in_wakes_a_paused_sandbox() {
+    let server = Server::start().await;
+    let asked = json!({
+        "templateID": "base", "timeout": 600, "autoPause": true, "autoResume": {"enabled": true},
+        "network": {"allowPublicTraffic": false},
+    });
+    let made = server.ask(Method::POST, "/v2/sandboxes", &asked, 201).await;
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let (sandbox, traffic) = ((text("sandboxID"), text("envdAccessToken")), text("trafficAccessToken"));
+    let path = format!("/sandboxes/{}", sandbox.0);
+    let state = async || server.ask(Method::GET, &path, &json!({}), 200).await["state"].clone();
+    let ask = |port: &str, method: Method, path: &str| {
+        let request = server.request(method, path).header("e2b-sandbox-id", &sandbox.0);
+        request.header("e2b-sandbox-port", port)
+    };
+    let health = || ask("49983", Method::GET, "/health");
+    assert_eq!(answer(health()).await.0, StatusCode::NO_CONTENT, "whether it runs is no secret");
+    server.ask(Method::POST, &format!("{path}/pause"), &json!({}), 204).await;
+    for (request, status) in [
+        (health(), 502),
+        (health().header("x-access-token", "wrong"), 502),
+        (ask("49983", Method::GET, "/files?path=a"), 401),
+        (ask("49983", Method::GET, "/files?path=a&signature=v1_x"), 401),
+        (ask("49983", Method::POST, "/process.Process/List").header("x-access-token", "wrong"), 401),
+        (ask("8000", Method::GET, "/"), 403),
+        (ask("8000", Method::GET, "/").header("e2b-traffic-access-token", "wrong"), 403),
+    ] {
+        assert_eq!(answer(request).await.0.as_u16(), status);
+        assert_eq!(state().await, "paused");
+    }
+    assert_eq!(answer(health().header("x-access-token", &sandbox.1)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(state().await, "running");
+    server.ask(Method::POST, &format!("{path}/pause"), &json!({}), 204).await;
+    let open = ask("8000", Method::GET, "/").header("e2b-traffic-access-token", &traffic);
+    assert_eq!(answer(open).await.1["message"], "The sandbox is running but port is not open");
+    assert_eq!(state().await, "running");
+    server.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apps_cookies_are_those_of_its_own_host_and_never_the_platforms() {
+    let server = Server::start().await;
+    let sandbox = server.sandbox().await;
+    let app = "import http.server as h\nclass A(h.BaseHTTPRequestHandler):\n def do_GET(self):\n  self.send_response(204)\n  \
+               for c in ['a=1; Domain=example.com; Path=/', 'Sandcastle_token=x; Domain=example.com', 'b=2']: \
+               self.send_header('Set-Cookie', c)\n  self.end_headers()\nh.HTTPServer(('', 8200), A).serve_forever()";
+    let start = format!(
+        "cat > app.py <<'END'\n{app}\nEND\npython3 app.py >/dev/null 2>&1 & \
+         until curl -s -o /dev/null http://127.0.0.1:8200/; do sleep 0.05; done; echo up"
+    );
+    assert_eq!(server.shell(&sandbox, &start).await.0, "up\n");
+    let host = format!("8200-{}.localhost:{}", sandbox.0, server.app.addr().port());
+    let response = server.request(Method::GET, "/").header("host", host).send().await.unwrap();
+    let cookies: Vec<&str> =
+        response.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(cookies, ["a=1; Path=/", "b=2"]);
+    server.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_is_reached_by_its_host_and_by_headers() {
     let server = Server::start().await;
     let start = "python3 -m http.server 8200 >/dev/null 2>&1 & \
