@@ -127,8 +127,7 @@ impl Backend for Services {
     }
 
     async fn set_network_mode(&self, project: ProjectId, mode: NetworkMode) -> Result<(), ApiError> {
-        let policy = self.store.events().state(&project).await?.network.policy.clone();
-        self.sandbox.set_network_policy(&project, NetworkPolicy { mode, ..policy }).await?;
+        self.sandbox.change_network_policy(&project, |policy| NetworkPolicy { mode, ..policy }).await?;
         Ok(())
     }
 

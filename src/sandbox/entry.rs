@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub(super) fingerprint: tokio::sync::Mutex<Option<u64>>,
     /// Held while the project's history is written.
     pub(super) history: tokio::sync::Mutex<()>,
+    /// Held while the project's network policy changes.
+    pub(super) policy: tokio::sync::Mutex<()>,
     live: Mutex<Option<Live>>,
     commands: Mutex<HashMap<CommandId, Arc<Command>>>,
 }
@@ -90,6 +92,7 @@ impl Entry {
             nudge: Notify::new(),
             fingerprint: tokio::sync::Mutex::new(None),
             history: tokio::sync::Mutex::new(()),
+            policy: tokio::sync::Mutex::new(()),
             live: Mutex::new(None),
             commands: Mutex::new(HashMap::new()),
         }

@@ -26,9 +26,21 @@ impl Service {
 
     /// Sets what the project's sandbox may reach, at once and for good.
     pub async fn set_network_policy(&self, project: &ProjectId, policy: NetworkPolicy) -> Result<(), SandboxError> {
+        self.change_network_policy(project, |_| policy).await
+    }
+
+    /// Makes of what the project's sandbox may reach something else. Changes come one after the other, so that none
+    /// undoes another.
+    pub async fn change_network_policy(
+        &self,
+        project: &ProjectId,
+        change: impl FnOnce(NetworkPolicy) -> NetworkPolicy,
+    ) -> Result<(), SandboxError> {
         let entry = self.inner.entry(project).await?;
         let network = self.inner.decides_network()?;
+        let _alone = entry.policy.lock().await;
         let before = self.inner.state(project).await?.network.policy.clone();
+        let policy = change(before.clone());
         network.set_policy(&entry.id, &policy).await?;
         let recorded = self.inner.emit(project, vec![EventBody::NetworkPolicyChanged { policy }]).await;
         if recorded.is_err() {
@@ -40,8 +52,7 @@ impl Service {
 
     /// Allows one more destination: a name, an address, or either with a port.
     pub async fn allow_destination(&self, project: &ProjectId, target: &str) -> Result<(), SandboxError> {
-        let policy = self.inner.state(project).await?.network.policy.clone();
-        self.set_network_policy(project, policy.allowing(target)).await
+        self.change_network_policy(project, |policy| policy.allowing(target)).await
     }
 }
 

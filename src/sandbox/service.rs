@@ -137,17 +137,20 @@ impl Inner {
         let state = self.state(project).await?;
         let id = state.sandbox.as_ref().map_or_else(new_sandbox_id, |sandbox| sandbox.id.clone());
         let dir = self.project_dir(project);
-        self.take_up_network(&id, &state)?;
         let spec = SandboxSpec { id: id.clone(), workspace: dir.join("workspace"), env: command_env() };
         let files = self.provider.files(&spec);
         let resume = ResumeList::load(dir.join("resume.json"));
         let output = self.output_sender(project);
         let mut entries = lock(&self.entries);
-        let entry = entries.entry(project.clone()).or_insert_with(|| {
-            lock(&self.ids).insert(id, project.clone());
-            Arc::new(Entry::new(project.clone(), dir, spec, files, resume, output))
-        });
-        Ok(Arc::clone(entry))
+        if let Some(entry) = entries.get(project) {
+            return Ok(Arc::clone(entry));
+        }
+        // Not before nobody else can have made it: a policy that was changed since would be replaced by an older one.
+        self.take_up_network(&id, &state)?;
+        lock(&self.ids).insert(id, project.clone());
+        let entry = Arc::new(Entry::new(project.clone(), dir, spec, files, resume, output));
+        entries.insert(project.clone(), Arc::clone(&entry));
+        Ok(entry)
     }
 
     pub(super) fn all_entries(&self) -> Vec<Arc<Entry>> {

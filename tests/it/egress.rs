@@ -183,6 +183,21 @@ async fn a_policy_holds_at_once_and_what_it_refused_can_be_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_policy_at_the_same_time_do_not_undo_each_other() {
+    let inside = Inside::new(None).await;
+    let names: Vec<String> = (0..10).map(|number| format!("name-{number}.example.com")).collect();
+    let allow = names.iter().map(|name| inside.service.allow_destination(&inside.project, name));
+    let off = |policy| NetworkPolicy { mode: NetworkMode::Off, ..policy };
+    let off = inside.service.change_network_policy(&inside.project, off);
+    let (off, allowed) = tokio::join!(off, futures::future::join_all(allow));
+    off.unwrap();
+    allowed.into_iter().for_each(|done| done.unwrap());
+    let policy = inside.service.network(&inside.project).await.unwrap().policy;
+    assert_eq!((policy.mode, policy.allow), (NetworkMode::Off, names));
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_is_part_of_the_projects_events_and_outlives_the_sandbox() {
     let inside = Inside::new(Some(upstream().await)).await;
     for _ in 0..3 {

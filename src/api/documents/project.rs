@@ -4,7 +4,7 @@ use super::{answer, done, done_or_again, sent};
 use crate::api::AppState;
 use crate::api::error::{Failure, Path};
 use crate::documents::{Document, ProjectSettings, Typed};
-use crate::domain::{ApiError, EventBody, ProjectId, Usage};
+use crate::domain::{ApiError, EventBody, NetworkPolicy, ProjectId, Usage};
 use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
@@ -72,10 +72,12 @@ pub async fn change(
             }
             "secret" => services.set_secret(&project, &name, &value).await?,
             "rule_on" | "rule_off" => {
-                let policy = services.sandbox.network(&project).await?.policy;
                 let rule = value.trim();
-                let policy = if set == "rule_on" { policy.allowing(rule) } else { policy.without(rule) };
-                services.sandbox.set_network_policy(&project, policy).await?;
+                let change = |policy: NetworkPolicy| match set.as_str() {
+                    "rule_on" => policy.allowing(rule),
+                    _ => policy.without(rule),
+                };
+                services.sandbox.change_network_policy(&project, change).await?;
                 return Ok(format!("/p/{project}/settings#network"));
             }
             "forget" => services.store.secrets().remove(&project, &name).await?,
