@@ -41,7 +41,15 @@ impl AgentDeps {
         let key = Some(format!("{turn}:checkpoint"));
         let request =
             RunRequest { parent, idempotency_key: key, ..request("checkpoint", "checkpoint", project, payload) };
-        run(ctx.workflow(), request).await.map(drop)
+        let checkpoint = run(ctx.workflow(), request).await?;
+        // Told here and not in the conversation.
+        if !checkpoint.left_out.is_empty() {
+            let files = checkpoint.left_out.join(", ");
+            let message =
+                format!("The checkpoint does not hold all files; too large, unreadable or oddly named: {files}");
+            ctx.log(crate::domain::LogLevel::Warn, message).await;
+        }
+        Ok(())
     }
 }
 

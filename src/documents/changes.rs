@@ -32,7 +32,7 @@ pub struct ChangesPage {
 #[component]
 pub(super) fn Changes(page: ChangesPage) -> impl IntoView {
     let ChangesPage { project, message, checkpoint, last, files, clone_url, once } = page;
-    let Checkpoint { commit, files: count, added, removed } = checkpoint;
+    let Checkpoint { commit, files: count, added, removed, .. } = checkpoint;
     let commit = commit.get(..10).unwrap_or_default().to_owned();
     let count = if count == 1 { "1 file ".to_owned() } else { format!("{count} files ") };
     let open = files.len() <= OPEN_MAX;

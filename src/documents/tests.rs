@@ -56,7 +56,13 @@ fn changes(last: bool) -> Document {
     Document::Changes(ChangesPage {
         project: project(),
         message: message(),
-        checkpoint: Checkpoint { commit: "0123456789abcdef".into(), files: 1, added: 1, removed: 1 },
+        checkpoint: Checkpoint {
+            commit: "0123456789abcdef".into(),
+            files: 1,
+            added: 1,
+            removed: 1,
+            left_out: Vec::new(),
+        },
         last,
         files: vec![file],
         clone_url: "http://h/repo.git".into(),

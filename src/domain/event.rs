@@ -407,6 +407,9 @@ pub struct Checkpoint {
     pub added: u32,
     /// Lines that are gone.
     pub removed: u32,
+    /// Some of the files that it does not hold, if there are any: too large, unreadable or oddly named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// What a sandbox is doing.

@@ -204,7 +204,7 @@ fn history() -> impl Strategy<Value = EventBody> {
         proptest::option::of(any::<u64>()).prop_map(|limit| EventBody::BudgetSet { limit }),
         (run(), any::<u32>()).prop_map(|(turn, files)| EventBody::CheckpointMade {
             turn,
-            checkpoint: Checkpoint { commit: "c0ffee".to_owned(), files, added: 1, removed: 2 },
+            checkpoint: Checkpoint { commit: "c0ffee".to_owned(), files, added: 1, removed: 2, left_out: Vec::new() },
         }),
         proptest::option::of(message()).prop_map(|message| EventBody::WentBack { message }),
         message().prop_map(|message| EventBody::MessageWithdrawn { message }),

@@ -16,8 +16,11 @@ use crate::domain::{Checkpoint, EventBody, ProjectId};
 use crate::store::now_ms;
 use repo::{Leaves, ObjectId, Repo};
 use serde::Serialize;
-use snapshot::blocking;
+use snapshot::{Bounds, blocking};
 use std::path::PathBuf;
+
+/// Files a checkpoint does not hold that are named.
+const LEFT_OUT_TOLD: usize = 20;
 
 /// A checkpoint with what it changed.
 #[derive(Clone, Debug, Serialize)]
@@ -36,12 +39,14 @@ impl Service {
         let entry = self.inner.entry(project).await?;
         let _alone = entry.history.lock().await;
         let repo = repo_of(&entry).await?;
-        let snapshot = snapshot::take(entry.present_files().await?, &repo, now_ms()).await?;
+        let snapshot = snapshot::take(entry.present_files().await?, &repo, self.bounds(), now_ms()).await?;
         let message = match snapshot.left_out.len() {
             0 => message.to_owned(),
-            n => format!("{message}\n\nNot included, too large or unreadable: {n} files"),
+            n => format!("{message}\n\nNot included, too large, unreadable or oddly named: {n} files"),
         };
-        commit(&repo, snapshot.leaves, &message).await
+        let checkpoint = commit(&repo, snapshot.leaves, &message).await?;
+        let left_out = snapshot.left_out.iter().take(LEFT_OUT_TOLD).map(|path| path.escape_debug().to_string());
+        Ok(Checkpoint { left_out: left_out.collect(), ..checkpoint })
     }
 
     /// Makes the files those of a checkpoint; an empty id means no files. What was there before becomes a checkpoint itself.
@@ -51,7 +56,7 @@ impl Service {
         let repo = repo_of(&entry).await?;
         let wanted = if commit_id.is_empty() { Leaves::new() } else { leaves_of(&repo, find(commit_id)?).await? };
         let files = entry.present_files().await?;
-        let now = snapshot::take(files, &repo, now_ms()).await?;
+        let now = snapshot::take(files, &repo, self.bounds(), now_ms()).await?;
         let head = head_leaves(&repo).await?;
         if head != now.leaves {
             commit(&repo, now.leaves.clone(), "Before going back").await?;
@@ -63,6 +68,10 @@ impl Service {
         entry.activity.touch();
         self.inner.emit(project, vec![EventBody::FilesChanged]).await?;
         Ok(checkpoint)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::over(self.inner.config.disk_floor_mib << 20)
     }
 
     /// What a checkpoint changed, against the one before it.
@@ -168,6 +177,7 @@ async fn commit(repo: &Repo, leaves: Leaves, message: &str) -> Result<Checkpoint
             files: u32::try_from(changes.len()).unwrap_or(u32::MAX),
             added: changes.iter().map(|c| c.added).sum(),
             removed: changes.iter().map(|c| c.removed).sum(),
+            left_out: Vec::new(),
         })
     })
     .await

@@ -43,7 +43,9 @@ impl Task for MakeCheckpoint {
 
     async fn run(&self, _: TaskContext, input: MakeCheckpointInput) -> Result<Checkpoint, TaskError> {
         let checkpoint = self.service.checkpoint(&input.project, &input.message).await?;
-        let body = EventBody::CheckpointMade { turn: input.turn, checkpoint: checkpoint.clone() };
+        // What was left out is for the run's log and not for the conversation.
+        let shown = Checkpoint { left_out: Vec::new(), ..checkpoint.clone() };
+        let body = EventBody::CheckpointMade { turn: input.turn, checkpoint: shown };
         self.events.append(&input.project, vec![body]).await?;
         Ok(checkpoint)
     }
