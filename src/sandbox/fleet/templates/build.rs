@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest a build may take.
 const TIME_MAX: Duration = Duration::from_secs(3600);
-/// Lines kept of a build's log.
-const LINES_MAX: usize = 20_000;
+/// Memory for the lines of a build's log, in bytes. As many logs are kept as builds are remembered.
+const BYTES_MAX: usize = 1 << 20;
+/// For lines about the build itself after a log that is too long.
+const BYTES_SPARE: usize = 16 << 10;
 /// What e2b calls the steps before the first and after the last.
 const FIRST: &str = "base";
 const LAST: &str = "finalize";
@@ -47,7 +49,24 @@ pub struct Build {
 struct State {
     status: Status,
     log: Vec<Entry>,
+    /// What the log takes in memory.
+    bytes: usize,
+    /// Whether lines are missing.
+    cut: bool,
     reason: Option<Reason>,
+}
+
+impl State {
+    /// Adds a line if it fits.
+    fn add(&mut self, entry: Entry, spare: usize) -> bool {
+        let bytes = size_of::<Entry>() + entry.message.len() + entry.step.len();
+        let fits = self.bytes + bytes <= BYTES_MAX + spare;
+        if fits {
+            self.bytes += bytes;
+            self.log.push(entry);
+        }
+        fits
+    }
 }
 
 /// How far a build is.
@@ -87,7 +106,7 @@ pub struct Reason {
 
 impl Build {
     pub(super) fn new(owner: &str, template: SandboxId, name: String, tags: Vec<String>) -> Result<Self, FleetError> {
-        let state = Mutex::new(State { status: Status::Waiting, log: Vec::new(), reason: None });
+        let state = Mutex::new(State { status: Status::Waiting, log: Vec::new(), bytes: 0, cut: false, reason: None });
         let digits = super::super::life::secret()?;
         let id = [
             &digits[..8],
@@ -144,10 +163,23 @@ impl Build {
     }
 
     pub(super) fn say(&self, level: Level, step: &str, message: impl Into<String>) {
+        let entry = |level, message| Entry { at: now_ms(), level, message, step: step.to_owned() };
         let mut state = lock(&self.state);
-        if state.log.len() < LINES_MAX {
-            state.log.push(Entry { at: now_ms(), level, message: message.into(), step: step.to_owned() });
+        if state.cut || !state.add(entry(level, message.into()), 0) {
+            let before = std::mem::replace(&mut state.cut, true);
+            if !before {
+                let message = "the log is too long; the lines that follow are not kept".to_owned();
+                state.add(entry(Level::Warn, message), BYTES_SPARE);
+            }
         }
+    }
+
+    /// Says what became of the build, also after a log that was too long.
+    fn conclude(&self, level: Level, step: &str, message: String) {
+        let message = message.chars().take(BYTES_SPARE / 8).collect();
+        let entry = Entry { at: now_ms(), level, message, step: step.to_owned() };
+        let mut state = lock(&self.state);
+        state.add(entry, BYTES_SPARE);
     }
 
     fn end(&self, result: Result<(), Reason>) {
@@ -190,10 +222,10 @@ impl Fleet {
                     _ => None,
                 });
                 self.forget_layers(&build.template, layers.collect()).await;
-                build.say(Level::Info, LAST, "Build finished");
+                build.conclude(Level::Info, LAST, "Build finished".to_owned());
             }
             Err(reason) => {
-                build.say(Level::Error, &reason.step, format!("Build failed: {}", reason.message));
+                build.conclude(Level::Error, &reason.step, format!("Build failed: {}", reason.message));
                 self.inner.remove_files(&image).await;
                 let others = |other: &Build| other.template == build.template && other.id != build.id;
                 let wanted = self.under_way(others).is_some();
@@ -292,4 +324,25 @@ impl Fleet {
 
 fn failed(step: &str, message: impl Into<String>) -> Reason {
     Reason { message: message.into(), step: step.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_without_end_takes_bounded_memory_and_says_that_it_was_cut_and_how_it_ended() {
+        for length in [1, 4096] {
+            let build = Build::new("me", new_sandbox_id(), "a".to_owned(), Vec::new()).unwrap();
+            for _ in 0..40_000 {
+                build.say(Level::Info, "1", "x".repeat(length));
+            }
+            build.conclude(Level::Error, "1", "Build failed: 1".to_owned());
+            let log = build.log(0, usize::MAX);
+            let bytes: usize = log.iter().map(|line| size_of::<Entry>() + line.message.len()).sum();
+            assert!(bytes < 2 << 20, "{bytes}");
+            let last: Vec<&str> = log.iter().rev().take(2).map(|line| line.message.as_str()).collect();
+            assert_eq!(last, ["Build failed: 1", "the log is too long; the lines that follow are not kept"]);
+        }
+    }
 }
