@@ -32,7 +32,7 @@ pub use output::{Seen, Source, Viewer};
 pub use quota::Quota;
 pub use record::{Image, ImageKind, Network, OnTimeout, Phase, Record};
 pub use sandbox::{Live, Sandbox};
-pub use templates::{Base, Build, Entry, Reason, Recipe, Status, Step, Template};
+pub use templates::{Base, Build, Entry, Reason, Recipe, Share, Status, Step, Template};
 pub use watchers::Watchers;
 
 use super::entry::lock;

@@ -3,7 +3,7 @@
 use super::answer::{empty, error, fleet_error};
 use super::shapes::{Refused, bad};
 use super::{Answer, Incoming, Inner, access};
-use crate::sandbox::fleet::{Build, FleetError};
+use crate::sandbox::fleet::{Build, FleetError, Share};
 use futures::TryStreamExt as _;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -22,16 +22,18 @@ pub(super) async fn receive(
     let build = gateway.fleet.by_upload_token(template, |token| access::equal(token, given));
     let build = build.ok_or_else(|| error(StatusCode::FORBIDDEN, "this address for files is not valid any more"))?;
     let path = gateway.fleet.layer(&build.template, digest).map_err(|failed| fleet_error(&failed))?;
-    let most = gateway.fleet.room_for_layer(&build.template).map_err(|failed| fleet_error(&failed))?;
+    let room = gateway.fleet.room_for_layers(&build.template).map_err(|failed| fleet_error(&failed))?;
     let announced = super::text(request.headers(), header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
-    if announced.is_some_and(|length: u64| length > most) {
-        return Err(too_large(most));
+    if announced.is_some_and(|length: u64| length > room.left()) {
+        return Err(too_large(room.most));
     }
     let part = path.with_extension(format!("part-{}", build.id));
-    match write(&build, &part, request, most).await {
+    let mut share = room.share();
+    match write(&build, &part, request, &mut share, room.most).await {
         Ok(()) => {
-            let renamed = tokio::fs::rename(&part, &path).await;
-            renamed.map(|()| empty(StatusCode::OK)).map_err(|failed| unkept(&failed))
+            tokio::fs::rename(&part, &path).await.map_err(|failed| unkept(&failed))?;
+            share.keep();
+            Ok(empty(StatusCode::OK))
         }
         Err(refused) => {
             // It may not have been made.
@@ -41,15 +43,16 @@ pub(super) async fn receive(
     }
 }
 
-async fn write(build: &Build, part: &Path, request: Incoming, most: u64) -> Result<(), Refused> {
+async fn write(build: &Build, part: &Path, request: Incoming, share: &mut Share, most: u64) -> Result<(), Refused> {
     if let Some(folder) = part.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(|failed| unkept(&failed))?;
     }
     let mut file = tokio::fs::File::create(part).await.map_err(|failed| unkept(&failed))?;
     let mut body = request.into_body().into_data_stream();
-    let mut left = most;
     while let Some(chunk) = body.try_next().await.map_err(|_| bad("the upload was cut off"))? {
-        left = left.checked_sub(chunk.len() as u64).ok_or_else(|| too_large(most))?;
+        if !share.take(chunk.len() as u64) {
+            return Err(too_large(most));
+        }
         file.write_all(&chunk).await.map_err(|failed| unkept(&failed))?;
         if build.is_cancelled() {
             return Err(fleet_error(&FleetError::NoBuild(build.id.clone())));
@@ -59,7 +62,10 @@ async fn write(build: &Build, part: &Path, request: Incoming, most: u64) -> Resu
 }
 
 fn too_large(most: u64) -> Refused {
-    error(StatusCode::PAYLOAD_TOO_LARGE, format!("there is room for {most} bytes of files"))
+    error(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("there is room for {most} bytes of files, all archives of a template together"),
+    )
 }
 
 fn unkept(failed: &std::io::Error) -> Refused {

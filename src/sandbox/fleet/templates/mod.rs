@@ -9,6 +9,7 @@ mod recipe;
 mod steps;
 
 pub use build::{Build, Entry, Reason, Status};
+pub use layers::Share;
 pub use recipe::{Base, Recipe, Step};
 
 use super::record::{Image, ImageKind};
@@ -16,7 +17,7 @@ use super::{Fleet, FleetError, lock, now_ms};
 use crate::domain::SandboxId;
 use crate::store::new_sandbox_id;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::Semaphore;
 
 /// The tag that a name without one means.
@@ -32,11 +33,13 @@ const ABANDONED: u64 = 3_600_000;
 pub(super) struct Builds {
     known: Mutex<HashMap<String, Arc<Build>>>,
     slots: Semaphore,
+    /// For archives that come now, by template.
+    rooms: Mutex<HashMap<SandboxId, Weak<layers::Room>>>,
 }
 
 impl Default for Builds {
     fn default() -> Self {
-        Self { known: Mutex::default(), slots: Semaphore::new(AT_ONCE) }
+        Self { known: Mutex::default(), slots: Semaphore::new(AT_ONCE), rooms: Mutex::default() }
     }
 }
 
