@@ -33,7 +33,7 @@ pub use quota::Quota;
 pub use record::{Image, ImageKind, Network, OnTimeout, Phase, Record};
 pub use sandbox::{Live, Sandbox};
 pub use templates::{Base, Build, Entry, Reason, Recipe, Share, Status, Step, Template};
-pub use watchers::Watchers;
+pub use watchers::{WATCHERS_MAX, Watchers};
 
 use super::entry::lock;
 use super::provider::{Provider, SandboxSpec};

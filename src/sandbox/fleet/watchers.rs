@@ -3,36 +3,50 @@
 use crate::sandbox::entry::lock;
 use crate::sandbox::provider::TreeEvent;
 use std::collections::HashMap;
-use std::sync::Mutex;
-use tokio::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Watches of one sandbox.
-const WATCHERS_MAX: usize = 64;
+/// Watches of one sandbox, those that are listened to by a stream included. All sandboxes share what the kernel gives one
+/// user of the host, often 128.
+pub const WATCHERS_MAX: usize = 32;
 
 /// The watches of a sandbox. What happens between two questions waits in each one's own bounded queue.
-#[derive(Default)]
 pub struct Watchers {
-    watches: Mutex<HashMap<String, (String, mpsc::Receiver<TreeEvent>)>>,
+    watches: Mutex<HashMap<String, Watch>>,
+    places: Arc<Semaphore>,
+}
+
+struct Watch {
+    path: String,
+    events: mpsc::Receiver<TreeEvent>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Default for Watchers {
+    fn default() -> Self {
+        Self { watches: Mutex::default(), places: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+    }
 }
 
 impl Watchers {
-    /// Keeps a watch on a directory; its id, or none if there are too many.
-    pub fn add(&self, path: &str, events: mpsc::Receiver<TreeEvent>) -> Option<String> {
-        let mut watches = lock(&self.watches);
-        if watches.len() >= WATCHERS_MAX {
-            return None;
-        }
+    /// A place for one more watch, held while there is that watch; none if there are too many.
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Keeps a watch on a directory; its id.
+    pub fn add(&self, path: &str, events: mpsc::Receiver<TreeEvent>, place: OwnedSemaphorePermit) -> String {
         let id = format!("w{}", ulid::Ulid::new().to_string().to_ascii_lowercase());
-        watches.insert(id.clone(), (path.to_owned(), events));
-        Some(id)
+        lock(&self.watches).insert(id.clone(), Watch { path: path.to_owned(), events, _place: place });
+        id
     }
 
     /// The directory and what happened in it since the last question; none for an unknown id.
     pub fn take(&self, id: &str) -> Option<(String, Vec<TreeEvent>)> {
         let mut watches = lock(&self.watches);
-        let (path, events) = watches.get_mut(id)?;
-        let taken = std::iter::from_fn(|| events.try_recv().ok()).collect();
-        Some((path.clone(), taken))
+        let watch = watches.get_mut(id)?;
+        let taken = std::iter::from_fn(|| watch.events.try_recv().ok()).collect();
+        Some((watch.path.clone(), taken))
     }
 
     /// Ends a watch; whether there was one.

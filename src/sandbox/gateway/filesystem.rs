@@ -4,14 +4,14 @@ use super::access::{printable, rpc_user};
 use super::frame::{self, Code, Messages, RpcError, check_call, deadline, read_unary, unary};
 use super::{Answer, Incoming, text};
 use crate::domain::rfc3339_nanos;
-use crate::sandbox::fleet::Live;
+use crate::sandbox::fleet::{Live, WATCHERS_MAX};
 use crate::sandbox::provider::{TreeChange, TreeEntry, TreeEvent, TreeKind};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 const DEPTH_MAX: u32 = 64;
@@ -90,10 +90,9 @@ async fn call(live: &Live, method: &str, request: Incoming) -> Result<Value, Rpc
             Ok(json!({}))
         }
         "CreateWatcher" => {
+            let place = place(live)?;
             let events = watch(live, &path, asked.recursive).await?;
-            let id = live.watchers.add(&path, events);
-            let id = id.ok_or_else(|| RpcError::new(Code::ResourceExhausted, "too many watchers; remove one"))?;
-            Ok(json!({ "watcherId": id }))
+            Ok(json!({ "watcherId": live.watchers.add(&path, events, place) }))
         }
         "GetWatcherEvents" => {
             let (_, events) = live.watchers.take(&asked.watcher_id).ok_or_else(|| no_watcher(&asked.watcher_id))?;
@@ -148,8 +147,12 @@ fn explain(error: &io::Error, path: &str) -> RpcError {
         | io::ErrorKind::InvalidFilename
         | io::ErrorKind::DirectoryNotEmpty
         | io::ErrorKind::CrossesDevices => Code::InvalidArgument,
-        _ if error.raw_os_error() == Some(libc::ELOOP) => Code::InvalidArgument,
-        _ => Code::Internal,
+        _ => match error.raw_os_error() {
+            Some(libc::ELOOP) => Code::InvalidArgument,
+            // So many watches of all sandboxes together as the host allows.
+            Some(libc::EMFILE | libc::ENFILE) => Code::ResourceExhausted,
+            _ => Code::Internal,
+        },
     };
     RpcError::new(code, format!("{}: {error}", printable(path)))
 }
@@ -207,6 +210,13 @@ fn permissions(mode: u32) -> String {
     text
 }
 
+fn place(live: &Live) -> Result<OwnedSemaphorePermit, RpcError> {
+    live.watchers.place().ok_or_else(|| {
+        let message = format!("a sandbox has at most {WATCHERS_MAX} watches; remove a watcher or end a stream first");
+        RpcError::new(Code::ResourceExhausted, message)
+    })
+}
+
 async fn watch(live: &Live, path: &str, recursive: bool) -> Result<mpsc::Receiver<TreeEvent>, RpcError> {
     live.tree.watch(path, recursive).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -242,6 +252,7 @@ struct Watching {
     until: Option<Instant>,
     keepalive: Duration,
     told_start: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 async fn watch_dir(live: &Live, request: Incoming) -> Result<Answer, RpcError> {
@@ -253,6 +264,7 @@ async fn watch_dir(live: &Live, request: Incoming) -> Result<Answer, RpcError> {
     let asked = asked.ok_or_else(|| invalid("the request has no message"))?;
     let path = live.path(&asked.path).map_err(invalid)?;
     let watching = Watching {
+        _place: place(live)?,
         live: live.clone(),
         events: watch(live, &path, asked.recursive).await?,
         path,

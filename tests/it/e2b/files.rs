@@ -82,6 +82,36 @@ async fn a_page_of_any_site_may_ask_a_sandbox_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_has_so_many_watches_and_one_that_ends_makes_room() {
+    let server = Server::start().await;
+    let sandbox = server.sandbox().await;
+    let call = |method: &str, body: serde_json::Value| {
+        server.inside(&sandbox, Method::POST, &format!("/filesystem.Filesystem/{method}")).json(&body)
+    };
+    let mut watchers = Vec::new();
+    for _ in 0..32 {
+        let (status, made) = answer(call("CreateWatcher", json!({"path": "/home/user"}))).await;
+        assert_eq!(status, StatusCode::OK, "{made}");
+        watchers.push(made["watcherId"].clone());
+    }
+    let stream = async || {
+        let request = server.inside(&sandbox, Method::POST, "/filesystem.Filesystem/WatchDir");
+        let request = request.header("content-type", "application/connect+json").header("connect-timeout-ms", "200");
+        let body = super::frame(&json!({"path": "/home/user"}));
+        super::frames(&request.body(body).send().await.unwrap().bytes().await.unwrap())
+    };
+    let refused = &stream().await[0].1["error"];
+    assert_eq!(refused["code"], "resource_exhausted", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("at most 32 watches"), "{refused}");
+    assert_eq!(answer(call("CreateWatcher", json!({"path": "/home/user"}))).await.1["code"], "resource_exhausted");
+    assert_eq!(answer(call("RemoveWatcher", json!({"watcherId": watchers[0]}))).await.0, StatusCode::OK);
+    for _ in 0..2 {
+        assert_eq!(stream().await[0].1, json!({"start": {}}), "a stream that ended gives its place back");
+    }
+    server.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uploads_to_an_idle_sandbox_end_at_its_disk_limit() {
     let server = Server::start_with(|config| config.sandbox.disk_mib = 8).await;
     let sandbox = server.sandbox().await;
