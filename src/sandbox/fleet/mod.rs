@@ -36,9 +36,9 @@ pub use templates::{Base, Build, Entry, Reason, Recipe, Share, Status, Step, Tem
 pub use watchers::{WATCHERS_MAX, Watchers};
 
 use super::entry::lock;
+use super::local::walk;
 use super::provider::{Provider, SandboxSpec};
 use crate::domain::SandboxId;
-use super::local::walk;
 use crate::store::{FleetTable, Store, StoreError, now_ms};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -154,9 +154,10 @@ impl Fleet {
         sandboxes.values().map(|sandbox| sandbox.record()).filter(|record| record.owner == owner).collect()
     }
 
-    /// The sandboxes whose token fits, for requests that name none.
-    pub fn find_by(&self, fits: impl Fn(&Record) -> bool) -> Option<Arc<Sandbox>> {
-        lock(&self.inner.sandboxes).values().find(|sandbox| fits(&sandbox.record())).cloned()
+    /// The sandbox whose token fits, for requests that name none. Nobody waits for the look at all tokens.
+    pub fn find_by(&self, fits: impl Fn(&str) -> bool) -> Option<Arc<Sandbox>> {
+        let all: Vec<Arc<Sandbox>> = lock(&self.inner.sandboxes).values().cloned().collect();
+        all.into_iter().find(|sandbox| fits(&sandbox.token()))
     }
 
     /// Memory and disk of a sandbox in MiB.
@@ -200,9 +201,9 @@ fn sweep(root: &std::path::Path, known: &HashSet<String>) -> std::io::Result<()>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     };
+    let mut swept = Ok(());
     for entry in entries {
         let entry = entry?;
-    let mut swept = Ok(());
         if !known.contains(&*entry.file_name().to_string_lossy()) {
             // One that cannot be removed keeps none of the others.
             swept = walk::remove_path(&entry.path()).and(swept);

@@ -205,8 +205,8 @@ impl Gateway {
         let token = text(request.headers(), TOKEN_HEADER).map(str::to_owned);
         let signature = access::Signature::of(&request);
         let found = match (&token, &signature) {
-            (Some(token), _) => self.inner.fleet.find_by(|record| access::equal(&record.token, token)),
-            (None, Some(signature)) => self.inner.fleet.find_by(|record| signature.fits(&record.token)),
+            (Some(token), _) => self.inner.fleet.find_by(|known| access::equal(known, token)),
+            (None, Some(signature)) => self.inner.fleet.find_by(|known| signature.fits(known)),
             (None, None) => {
                 return error(
                     StatusCode::BAD_REQUEST,
