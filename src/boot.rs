@@ -20,17 +20,30 @@ use crate::services::{Services, Trials};
 use crate::store::{Store, StoreError};
 use crate::tools::RunCommandLimits;
 use crate::workflow::{Clock, EngineError, SystemClock, Workflow, WorkflowError, WorkflowOptions, tasks};
-use axum::serve::ListenerExt as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 /// Stopping takes at most so long; what has not ended then is cut off.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// A request's head has to be there after so long, counted from the end of the one before. Longer than clients keep a
+/// connection that they do not use, so that none sends a request just when it is closed.
+const HEAD_IN: Duration = Duration::from_secs(120);
+/// What cannot be accepted now, for want of descriptors, is tried again after so long.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// Task runs get so long to end by themselves; the rest is resumed at the next start.
 const RUNS_GRACE: Duration = Duration::from_secs(1);
 
@@ -132,7 +145,7 @@ impl App {
         let gateway = Gateway::new(services.fleet.clone(), services.store.keys().clone(), address);
         let fronts = (preview.clone(), gateway.clone());
         let state = AppState::new(services.clone(), fronts, shutdown.clone(), tasks.clone());
-        let server = tokio::spawn(serve(listener, state, shutdown.clone()));
+        let server = tokio::spawn(serve(listener, router(state), HEAD_IN, shutdown.clone()));
         Ok(Self { services, addr, demo, preview, gateway, egress, exporter, shutdown, tasks, server })
     }
 
@@ -269,20 +282,106 @@ async fn listen(addr: SocketAddr) -> Result<TcpListener, BootError> {
     })
 }
 
-async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
-    // Without it a small write waits for the acknowledgement of the last: 40 ms on every event.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+/// Answers requests until the shutdown, and then until what is being answered is.
+async fn serve(listener: TcpListener, router: Router, head_in: Duration, shutdown: CancellationToken) {
+    let connections = TaskTracker::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_in);
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                connections.spawn(connection(http.clone(), stream, from, router.clone(), shutdown.clone()));
+            }
+            Err(error) if is_of_connection(&error) => tracing::debug!(%error, "a connection was gone at once"),
+            Err(error) => {
+                tracing::error!(%error, "a connection was not accepted");
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(ACCEPT_AGAIN) => {}
+                }
+            }
         }
-    });
-    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the listener failed");
     }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(
+    http: http1::Builder,
+    stream: TcpStream,
+    from: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
+    // Without it a small write waits for the acknowledgement of the last: 40 ms on every event.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+    }
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(from));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+fn is_of_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
 }
 
 fn preview_address(config: &ServerConfig) -> PreviewAddress {
     PreviewAddress { scheme: "http".to_owned(), domain: config.preview_domain.clone(), port: config.addr.port() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::convert::Infallible;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_ends_the_connection_and_a_slow_answer_does_not() {
+        let head_in = Duration::from_millis(100);
+        let slow = move || async move {
+            let pieces = futures::stream::unfold(0, move |sent| async move {
+                tokio::time::sleep(head_in).await;
+                (sent < 4).then(|| (Ok::<_, Infallible>("piece "), sent + 1))
+            });
+            Body::from_stream(pieces)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (addr, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let router = Router::new().route("/", get(slow));
+        let server = tokio::spawn(serve(listener, router, head_in, shutdown.clone()));
+        for half in ["", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(half.as_bytes()).await.unwrap();
+            let mut said = Vec::new();
+            let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await;
+            assert!(ended.is_ok(), "{half:?} holds a connection for ever");
+        }
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said.matches("piece").count(), 4, "{said}");
+        shutdown.cancel();
+        server.await.unwrap();
+    }
 }
