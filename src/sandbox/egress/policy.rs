@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Networks that are never reached. Not "everything that is not global": documentation ranges are in real use where
 /// traffic is intercepted.
-const DENIED_V4: [(Ipv4Addr, u8, &str); 11] = [
+const DENIED_V4: [(Ipv4Addr, u8, &str); 12] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "this network"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "a private network"),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "a carrier's network"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "the loopback network"),
+    (Ipv4Addr::new(168, 63, 129, 16), 32, "a cloud's own services"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "the link-local network"),
     (Ipv4Addr::new(172, 16, 0, 0), 12, "a private network"),
     (Ipv4Addr::new(192, 0, 0, 0), 24, "a reserved network"),
@@ -50,6 +51,7 @@ fn denied_v6(address: Ipv6Addr, host: &HostNetworks) -> Option<&'static str> {
         [0x2002, ..] => Some("an obsolete kind of tunnel"),
         [first, ..] if first & 0xfe00 == 0xfc00 => Some("a private network"),
         [first, ..] if first & 0xffc0 == 0xfe80 => Some("the link-local network"),
+        [first, ..] if first & 0xffc0 == 0xfec0 => Some("a private network"),
         [first, ..] if first & 0xff00 == 0xff00 => Some("a multicast network"),
         _ => None,
     }
@@ -72,6 +74,7 @@ mod tests {
             "100.64.0.1",
             "100.127.255.255",
             "127.0.0.1",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -93,6 +96,8 @@ mod tests {
             "fc00::1",
             "fd12::1",
             "fe80::1",
+            "fec0::1",
+            "feff::1",
             "ff02::1",
             "2001:db8::77",
         ] {
@@ -102,7 +107,15 @@ mod tests {
 
     #[test]
     fn the_internet_is_reachable_and_so_are_documentation_ranges_in_use() {
-        for address in ["1.1.1.1", "100.128.0.1", "172.32.0.1", "203.0.113.80", "2606:4700::1", "64:ff9b::1.1.1.1"] {
+        for address in [
+            "1.1.1.1",
+            "100.128.0.1",
+            "168.63.129.17",
+            "172.32.0.1",
+            "203.0.113.80",
+            "2606:4700::1",
+            "64:ff9b::1.1.1.1",
+        ] {
             assert!(!is_denied(address), "{address} must be reachable");
         }
     }
