@@ -5,7 +5,7 @@ use super::answer::{error, routing_error};
 use super::{Answer, ID_HEADER, Incoming, Inner, PORT_HEADER, access, text};
 use crate::sandbox::SandboxError;
 use crate::sandbox::fleet::{Live, Sandbox};
-use crate::sandbox::preview::{BoxError, ProxyBody};
+use crate::sandbox::preview::{BoxError, ProxyBody, is_platform_cookie, own_cookies};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
@@ -21,7 +21,6 @@ const HOP_BY_HOP: [header::HeaderName; 5] = [
     header::TE,
     header::TRANSFER_ENCODING,
 ];
-const PLATFORM_COOKIE: &str = "sandcastle_";
 
 /// Checks the token that private ports ask for.
 pub(super) fn check(sandbox: &Sandbox, request: &Incoming) -> Result<(), Answer> {
@@ -114,7 +113,7 @@ fn strip_cookies(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
         .map(str::trim)
-        .filter(|pair| !pair.is_empty() && !pair.starts_with(PLATFORM_COOKIE))
+        .filter(|pair| !pair.is_empty() && !is_platform_cookie(pair))
         .map(str::to_owned)
         .collect();
     headers.remove(header::COOKIE);
@@ -153,6 +152,7 @@ fn incoming(
         response.headers_mut().remove(header::CONNECTION);
         response.headers_mut().remove(header::TRANSFER_ENCODING);
     }
+    own_cookies(response.headers_mut(), false);
     let (mut parts, body) = response.into_parts();
     parts.extensions = http::Extensions::new();
     parts.version = Version::HTTP_11;

@@ -56,11 +56,16 @@ pub(super) fn to_browser(headers: &mut HeaderMap, route: &Route<'_>, script: Opt
         .filter_map(|policy| HeaderValue::from_str(&policy).ok())
         .collect();
     replace_all(headers, header::CONTENT_SECURITY_POLICY, policies);
-    let secure = route.address.scheme == "https" || is_loopback_name(&route.address.domain);
+    own_cookies(headers, route.address.scheme == "https" || is_loopback_name(&route.address.domain));
+}
+
+/// Makes the cookies that an app sets those of its own host, and none of them the platform's. With `framed` they work
+/// in a frame of another site, for which they must be secure ones.
+pub(in crate::sandbox) fn own_cookies(headers: &mut HeaderMap, framed: bool) {
     let cookies: Vec<HeaderValue> = headers
         .get_all(header::SET_COOKIE)
         .iter()
-        .filter_map(|cookie| set_cookie(cookie.to_str().ok()?, secure))
+        .filter_map(|cookie| set_cookie(cookie.to_str().ok()?, framed))
         .filter_map(|cookie| HeaderValue::from_str(&cookie).ok())
         .collect();
     replace_all(headers, header::SET_COOKIE, cookies);
@@ -118,7 +123,8 @@ fn strip_platform_credentials(headers: &mut HeaderMap, token: Option<&Secret>) {
     }
 }
 
-fn is_platform_cookie(cookie: &str) -> bool {
+/// Whether a cookie, with whatever follows its name, has a name of the platform.
+pub(in crate::sandbox) fn is_platform_cookie(cookie: &str) -> bool {
     cookie.trim_start().get(..PLATFORM_COOKIE.len()).is_some_and(|start| start.eq_ignore_ascii_case(PLATFORM_COOKIE))
 }
 

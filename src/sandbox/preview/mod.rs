@@ -12,6 +12,8 @@ mod pages;
 mod report;
 mod story;
 
+pub(in crate::sandbox) use headers::{is_platform_cookie, own_cookies};
+
 use super::{PreviewAddress, SandboxError, Service};
 use crate::config::Secret;
 use crate::domain::{ProjectId, SandboxId};
