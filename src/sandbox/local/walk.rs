@@ -1,9 +1,12 @@
 //! Walks over a workspace by descriptors, so that neither links nor very deep or odd names lead anywhere else.
 
 use crate::sandbox::SandboxError;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, open, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, chownat, fchmod, fstat, open, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::path::Arg;
+use rustix::process::{Gid, Uid};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -154,6 +157,22 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     let remove = |above: &OwnedFd, name: &CStr| -> io::Result<()> { Ok(unlinkat(above, name, AtFlags::REMOVEDIR)?) };
     through(open_fully(parent, name)?, open_fully, empty, remove)?;
     Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Makes a user, and the group of the same number, the owner of all that is below a directory. Links are not followed.
+pub fn own_tree(root: &OwnedFd, uid: u32) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+    let own = |directory: &OwnedFd| -> io::Result<Vec<CString>> {
+        let mut folders = Vec::new();
+        for (name, _) in names(directory)? {
+            chownat(directory, &*name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat(directory, &name)?.st_mode) == FileType::Directory {
+                folders.push(name);
+            }
+        }
+        Ok(folders)
+    };
+    through(root.try_clone()?, open_dir, own, |_, _| Ok(()))
 }
 
 /// Goes through a tree: `enter` is given each directory and says which of its entries to go into, `leave` the directory
