@@ -183,6 +183,7 @@ async fn page(store: &Store, project: &ProjectId, assets: &Assets) -> Outcome<St
         outputs: Vec::new(),
         models: Vec::new(),
         model: String::new(),
+        effort: String::new(),
         layout: Layout::default(),
         open_file: None,
     };

@@ -41,7 +41,8 @@ test('without JavaScript the conversation, files and logs of a finished project 
       expect((await panel.boundingBox())!.height, pane).toBeGreaterThan(40);
     }
     await expect(plain.getByRole('tree')).toBeVisible();
-    await expect(plain.locator('#pane-logs .log-line').first()).toBeVisible();
+    await expect(plain.locator('#pane-logs').getByRole('list', { name: 'Commands' })).toContainText('server.mjs');
+    await expect(plain.getByRole('region', { name: 'Output' })).toBeVisible();
     await expect(plain.locator('#pane-runs').getByRole('link', { name: /agentTurn/ }).first()).toBeVisible();
   } finally {
     await context.close();

@@ -201,7 +201,13 @@ fn changes() -> Document {
     Document::Changes(ChangesPage {
         project: id("prj_live"),
         message: id("msg_2"),
-        checkpoint: Checkpoint { commit: "4f2a91c07be3d5".into(), files: 3, added: 5, removed: 1 },
+        checkpoint: Checkpoint {
+            commit: "4f2a91c07be3d5".into(),
+            files: 3,
+            added: 5,
+            removed: 1,
+            left_out: Vec::new(),
+        },
         last: false,
         files: vec![
             file("app/search.tsx", ChangeKind::Changed, (2, 1), vec![search]),

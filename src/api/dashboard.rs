@@ -12,7 +12,7 @@ use crate::domain::{ApiError, Message, ProjectId, RunId};
 use crate::services::Services;
 use crate::store::now_ms;
 use crate::ui::PageData;
-use crate::workflow::{BULK_MAX, BulkAction, BulkReport, Replay, RunFilter};
+use crate::workflow::{BULK_MAX, BulkAction, Replay, RunFilter};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{OriginalUri, Query, State};

@@ -62,7 +62,6 @@ pub fn run_html(page: RunPage) -> String {
         view! {
             <Head page=&page payload=payload.clone() />
             {page.notice.clone().map(|notice| view! { <p class="notice" role="status"><span>{notice}</span></p> })}
-            {page.refused.clone().map(|(_, why)| view! { <p class="notice" role="alert"><Mark name="alert" /><span>{why}</span></p> })}
             {failed(&page.detail, &page.descendants, &page.list)}
             <div class="run-columns">
                 <div class="run-main">
@@ -89,13 +88,13 @@ fn Head<'a>(page: &'a RunPage, payload: String) -> impl IntoView + use<> {
         )
     };
     let actions = if run.status.is_final() {
-        let (typed, open) = match &page.refused {
-            Some((typed, _)) => (typed.clone(), true),
-            None => (payload, false),
+        let (text, refused) = match page.refused.clone() {
+            Some((typed, why)) => (typed, Some(why)),
+            None => (payload, None),
         };
         page.no_replay
             .is_none()
-            .then(|| view! { <ReplayForm id=run.id.clone() text=typed open once=page.once.clone() /> })
+            .then(|| view! { <ReplayForm id=run.id.clone() text refused once=page.once.clone() /> })
             .into_any()
     } else {
         view! { <CancelForm id=run.id.clone() /> }.into_any()
@@ -133,9 +132,10 @@ fn CancelForm(id: RunId) -> impl IntoView {
     .into_any()
 }
 
-/// Submits the run again, with another payload if it is edited.
+/// Submits the run again, with another payload if it is edited. One that was refused is open, with the reason.
 #[component]
-fn ReplayForm(id: RunId, text: String, open: bool, once: String) -> impl IntoView {
+fn ReplayForm(id: RunId, text: String, refused: Option<String>, once: String) -> impl IntoView {
+    let open = refused.is_some();
     let action = format!("/runs/{id}/replay");
     let editor = (text.len() <= EDIT_MAX).then(|| {
         let rows = text.lines().count().clamp(3, 16).to_string();
@@ -151,6 +151,7 @@ fn ReplayForm(id: RunId, text: String, open: bool, once: String) -> impl IntoVie
             <summary class="button" data-key="r" title="Replay (R)"><Mark name="reload" />"Replay"</summary>
             <form method="post" action=action class="panel">
                 <input type="hidden" name="once" value=once />
+                {refused.map(|why| view! { <p class="notice" role="alert"><Mark name="alert" /><span>{why}</span></p> })}
                 {editor}
                 <div class="row end"><button class="button primary" type="submit">"Replay"</button></div>
             </form>
@@ -391,7 +392,7 @@ mod tests {
     fn a_payload_that_was_refused_is_in_its_open_editor_with_the_reason() {
         let refused = Some(("{\"path\": ".into(), "It is not JSON.".into()));
         let html = run_html(RunPage { refused, ..page(Value::Null) });
-        assert!(html.contains("<details class=\"replay hold\" open") && html.contains("{&quot;path&quot;: "), "{html}");
+        assert!(html.contains("<details open class=\"replay hold\"") && html.contains("{&quot;path&quot;: "), "{html}");
         assert!(html.contains("role=\"alert\"") && html.contains("It is not JSON."), "{html}");
     }
 

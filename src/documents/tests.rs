@@ -185,6 +185,8 @@ fn the_theme_button_keeps_the_search() {
     let models = ModelsPage {
         endpoints: Vec::new(),
         problem: None,
+        trials: Vec::new(),
+        following: false,
         search: "qwen 3&".into(),
         models: Vec::new(),
         more: 0,

@@ -198,7 +198,8 @@ fn history() -> impl Strategy<Value = EventBody> {
         (message(), text(), vec(attachment(), 0..3)).prop_map(|(message, text, attachments)| EventBody::UserMessage {
             message,
             text,
-            attachments
+            attachments,
+            model: Some("gpt-5".to_owned())
         }),
         (call(), vec(step, 0..4)).prop_map(|(call, steps)| EventBody::PlanChanged { call, steps }),
         proptest::option::of(any::<u64>()).prop_map(|limit| EventBody::BudgetSet { limit }),

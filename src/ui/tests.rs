@@ -142,7 +142,8 @@ fn how_much_a_model_thinks_is_chosen_beside_it_and_stays_what_it_was() {
 fn the_recorded_demo_has_no_choice_of_how_much_it_thinks() {
     let models: Vec<_> = models().into_iter().rev().collect();
     let effort = String::new();
-    let home = html(PageData::Home { projects: Vec::new(), models, effort, samples: Vec::new(), demo: true });
+    let home =
+        html(PageData::Home { projects: ProjectList::default(), models, effort, samples: Vec::new(), demo: true });
     let (tag, _) = effort_picker(&home);
     assert!(tag.contains("hidden"), "{tag}");
 }

@@ -33,6 +33,21 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn a_data_folder_named_from_the_working_directory_is_found_from_any_other() {
+    let mut sources = sources(&[], "");
+    sources.overrides.data_dir = Some("data".into());
+    let folder = Config::resolve(&sources).unwrap().server.data_dir;
+    assert!(folder.is_absolute() && folder.ends_with("data"), "{folder:?}");
+}
+
+#[test]
+fn trying_models_by_themselves_can_be_switched_off() {
+    assert!(resolve(&[], "").try_models);
+    assert!(!resolve(&[("SANDCASTLE_TRY_MODELS", "off")], "").try_models);
+    assert!(refused(&[("SANDCASTLE_TRY_MODELS", "no")], "").contains("neither on nor off"));
+}
+
+#[test]
 fn the_environment_wins_over_env_local_and_that_over_env() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(".env"), "A=1\nB=1\nC=1\n").unwrap();

@@ -153,5 +153,5 @@ pub async fn change(
     };
     let result: Result<String, Failure> = result.await;
     let typed = if set == "endpoint" { (name, url) } else { Default::default() };
-    done_or_again(&app, &headers, result, page(&app, q, typed)).await
+    done_or_again(&app, &headers, result, page(&app, q, false, typed)).await
 }

@@ -162,6 +162,11 @@ impl Fleet {
     /// Pauses a sandbox; with `memory` its processes wait where they are, as long as the server runs and has room.
     pub async fn pause(&self, sandbox: &Arc<Sandbox>, memory: bool) -> Result<Paused, FleetError> {
         let _alone = sandbox.life.lock().await;
+        self.pause_alone(sandbox, memory).await
+    }
+
+    /// The same; the caller holds its life.
+    async fn pause_alone(&self, sandbox: &Sandbox, memory: bool) -> Result<Paused, FleetError> {
         self.not_gone(sandbox)?;
         if sandbox.record().phase == Phase::Paused {
             return Ok(Paused::Already);
@@ -177,13 +182,22 @@ impl Fleet {
 
     /// Deletes a sandbox with its files.
     pub async fn kill(&self, sandbox: &Arc<Sandbox>) -> Result<(), FleetError> {
-        // Out of sight first, so that whoever listens and comes back finds that it is gone.
+        let sandbox = self.put_out_of_sight(sandbox)?;
+        self.clear_away(sandbox).await
+    }
+
+    /// Comes first, so that whoever listens and comes back finds that it is gone.
+    fn put_out_of_sight(&self, sandbox: &Sandbox) -> Result<Arc<Sandbox>, FleetError> {
         let Some(sandbox) = lock(&self.inner.sandboxes).remove(sandbox.id()) else {
             return Err(FleetError::NoSandbox(sandbox.id().to_string()));
         };
+        sandbox.gone.cancel();
+        Ok(sandbox)
+    }
+
+    async fn clear_away(&self, sandbox: Arc<Sandbox>) -> Result<(), FleetError> {
         let inner = Arc::clone(&self.inner);
         self.to_the_end(async move {
-            sandbox.gone.cancel();
             sandbox.stop().await;
             if let Some(network) = inner.provider.network() {
                 network.forget(sandbox.id());
@@ -292,13 +306,22 @@ impl Fleet {
     }
 
     async fn time_is_up(&self, sandbox: &Arc<Sandbox>) {
+        let alone = sandbox.life.lock().await;
+        // Whoever held its life may have given it more time.
         let record = sandbox.record();
         if record.ends_at > now_ms() || record.phase != Phase::Running || self.inner.closing.is_cancelled() {
             return;
         }
         let result = match record.on_timeout {
-            OnTimeout::Kill => self.kill(sandbox).await,
-            OnTimeout::Pause => self.pause(sandbox, record.keep_memory).await.map(drop),
+            OnTimeout::Kill => {
+                let gone = self.put_out_of_sight(sandbox);
+                drop(alone);
+                match gone {
+                    Ok(sandbox) => self.clear_away(sandbox).await,
+                    Err(error) => Err(error),
+                }
+            }
+            OnTimeout::Pause => self.pause_alone(sandbox, record.keep_memory).await.map(drop),
         };
         match result {
             Ok(()) | Err(FleetError::NoSandbox(_)) => {}
@@ -322,4 +345,79 @@ pub(super) fn secret() -> Result<String, FleetError> {
     let mut random = [0u8; 20];
     getrandom::fill(&mut random).map_err(|error| FleetError::Invalid(format!("no random bytes: {error}")))?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Starting;
+    use super::*;
+    use crate::store::{KeyKind, Store};
+    use tokio::sync::Semaphore;
+
+    fn new(owner: &str, timeout: u64) -> NewSandbox {
+        NewSandbox {
+            owner: owner.to_owned(),
+            template: BASE.to_owned(),
+            timeout,
+            metadata: BTreeMap::new(),
+            envs: BTreeMap::new(),
+            on_timeout: OnTimeout::Kill,
+            keep_memory: false,
+            auto_resume: false,
+            network: Network::default(),
+        }
+    }
+
+    /// A fleet with so many places whose sandboxes start when they are allowed to, and a key for it.
+    async fn fleet(places: usize) -> (Fleet, Arc<Semaphore>, String, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, start) = (Store::open(dir.path()).await.unwrap(), Arc::new(Semaphore::new(0)));
+        let key = store.keys().create(KeyKind::E2b, "me").await.unwrap().0.id;
+        let fleet = Fleet::new(Arc::new(Starting(Arc::clone(&start))), store, dir.path().to_owned());
+        let fleet = fleet.with_live_max(places);
+        (fleet, start, key, dir)
+    }
+
+    #[tokio::test]
+    async fn sandboxes_that_start_at_the_same_time_share_the_places_that_are_left() {
+        let (fleet, start, key, _dir) = fleet(2).await;
+        let third = async {
+            let refused = fleet.create(new(&key, 60_000)).await;
+            start.add_permits(3);
+            refused
+        };
+        let (one, two, three) = tokio::join!(fleet.create(new(&key, 60_000)), fleet.create(new(&key, 60_000)), third);
+        assert!(one.is_ok() && matches!(three, Err(FleetError::Full(_))), "{three:?}");
+        fleet.kill(&fleet.find(&two.unwrap().id).unwrap()).await.unwrap();
+        assert!(fleet.create(new(&key, 60_000)).await.is_ok(), "one that ended gives its place back");
+        fleet.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_that_is_given_more_time_at_the_last_moment_stays() {
+        let (fleet, start, key, _dir) = fleet(1).await;
+        start.add_permits(1);
+        let sandbox = fleet.find(&fleet.create(new(&key, 0)).await.unwrap().id).unwrap();
+        let extended = async {
+            let _alone = sandbox.life.lock().await;
+            tokio::task::yield_now().await;
+            sandbox.change(|record| record.ends_at = after(60_000));
+        };
+        tokio::join!(extended, fleet.time_is_up(&sandbox));
+        assert!(fleet.find(sandbox.id()).is_some());
+        sandbox.change(|record| record.ends_at = 0);
+        fleet.time_is_up(&sandbox).await;
+        assert!(fleet.find(sandbox.id()).is_none());
+        fleet.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn the_look_for_a_token_holds_nobody_up() {
+        let (fleet, start, key, _dir) = fleet(1).await;
+        start.add_permits(1);
+        let made = fleet.create(new(&key, 60_000)).await.unwrap();
+        let found = fleet.find_by(|token| fleet.inner.sandboxes.try_lock().is_ok() && token == made.token);
+        assert_eq!(found.unwrap().id(), &made.id);
+        fleet.shutdown().await;
+    }
 }

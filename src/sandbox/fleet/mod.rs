@@ -42,6 +42,7 @@ use crate::domain::SandboxId;
 use crate::store::{FleetTable, Store, StoreError, now_ms};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,8 @@ struct Inner {
     store: Store,
     data_dir: PathBuf,
     live_max: usize,
+    /// Sandboxes that are being started.
+    starting: AtomicUsize,
     sandboxes: Mutex<HashMap<SandboxId, Arc<Sandbox>>>,
     images: Mutex<BTreeMap<SandboxId, Image>>,
     /// The owners of snapshots that are being made.
@@ -82,6 +85,7 @@ impl Fleet {
                 store,
                 data_dir,
                 live_max: LIVE_MAX,
+                starting: AtomicUsize::new(0),
                 sandboxes: Mutex::default(),
                 images: Mutex::default(),
                 coming: Mutex::default(),

@@ -12,7 +12,7 @@ use crate::domain::{NetworkPolicy, SandboxId};
 use crate::sandbox::provider::Instance;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,8 @@ impl Fleet {
         if self.inner.closing.is_cancelled() {
             return Err(FleetError::Closing);
         }
-        self.make_room().await?;
+        let (before, _starts) = Starts::one_more(&self.inner.starting);
+        self.make_room(before).await?;
         let record = sandbox.record();
         let mut envs = record.envs.clone();
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
@@ -61,8 +62,10 @@ impl Fleet {
 
     /// Where as many are alive as may be, those paused longest lose their processes. They keep their files, and start
     /// again when they are resumed.
-    async fn make_room(&self) -> Result<(), FleetError> {
-        while self.inner.live_count() >= self.inner.live_max {
+    ///
+    /// So many starts began before this one and have not ended: they count as alive.
+    async fn make_room(&self, starting: usize) -> Result<(), FleetError> {
+        while self.inner.live_count() + starting >= self.inner.live_max {
             let mut frozen: Vec<(u64, Arc<Sandbox>)> = {
                 let sandboxes = lock(&self.inner.sandboxes);
                 let frozen = sandboxes.values().filter_map(|sandbox| {
@@ -146,4 +149,20 @@ async fn bring_up(sandbox: &Sandbox, record: &Record, live: &Live) -> Result<(),
         sandbox.journal.add(Level::Warn, format!("not ready after {seconds} seconds: {question}{last}"));
     }
     Ok(())
+}
+
+/// Counts a start while it lives.
+struct Starts<'a>(&'a AtomicUsize);
+
+impl<'a> Starts<'a> {
+    /// With how many there were.
+    fn one_more(count: &'a AtomicUsize) -> (usize, Self) {
+        (count.fetch_add(1, Ordering::AcqRel), Self(count))
+    }
+}
+
+impl Drop for Starts<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }

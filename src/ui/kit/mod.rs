@@ -111,12 +111,16 @@ pub fn Empty(
     /// What will change it.
     #[prop(into)]
     text: Signal<String>,
+    /// Buttons.
+    #[prop(optional)]
+    children: Option<Children>,
 ) -> impl IntoView {
     view! {
         <div class="empty">
             <Icon name=icon />
             <h3>{live::text(move || title.get())}</h3>
             <p>{live::text(move || text.get())}</p>
+            {children.map(|children| children())}
         </div>
     }
     .into_any()
