@@ -117,7 +117,7 @@ impl Repairer {
         let events = self.deps.store.events().clone();
         let projects = events.projects().await?.into_iter();
         let lately = projects.filter(|p| p.updated_at + LATELY > now_ms()).take(TAKEN_UP);
-        for project in lately.map(|p| p.id).collect::<Vec<_>>() {
+        for project in lately.map(|p| p.id) {
             if events.state(&project).await?.faults.iter().any(|f| f.state == FaultState::Open) {
                 self.wait(project);
             }

@@ -257,6 +257,7 @@ async fn a_message_that_cannot_be_sent_again_takes_nothing_back() {
         message: sandcastle::store::new_message_id(),
         text: text.to_owned(),
         attachments: Vec::new(),
+        model: None,
     };
     let finished = EventBody::TurnFinished { turn: turn.clone(), outcome: TurnOutcome::Completed, usage: None };
     let log = vec![asked("build a shop"), EventBody::TurnStarted { turn, message, model }, finished];

@@ -202,7 +202,7 @@ async fn a_model_nobody_is_billed_for_is_tried_when_chosen_and_tells_its_results
     };
     assert_eq!(last["words"], "box/a: apps and edits");
     // Another of its models only when it is chosen.
-    assert!(app.services().store.secrets().model_notes().await.unwrap().get("box/d").is_none());
+    assert!(!app.services().store.secrets().model_notes().await.unwrap().contains_key("box/d"));
     app.stop().await;
 }
 
