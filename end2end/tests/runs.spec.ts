@@ -66,6 +66,7 @@ test('the runs of a turn are listed, filtered, read on a timeline and replayed w
     const replayed = page.getByRole('complementary').getByRole('term').filter({ hasText: 'Replay of' });
     await expect(replayed).toBeVisible();
   } finally {
+    await page.close();
     await server.stop();
     await model.stop();
   }
@@ -104,30 +105,32 @@ test('a change that comes while a box is checked is shown once it is not, and En
     await page.keyboard.press('Enter');
     await page.waitForURL(/\/runs\/run_/);
   } finally {
+    await page.close();
     await server.stop();
     await model.stop();
   }
 });
 
 test('an action on all runs that fit says how many they are and waits for a yes', async ({ page }) => {
-  const model = await FakeModel.start(says('One.'));
+  const model = await FakeModel.start(neverEnds('One'));
   const server = await Server.start(model.env);
   try {
     const workbench = new Workbench(page, server.baseURL);
     await workbench.ask('One');
-    await workbench.settled();
+    await expect(workbench.stopButton).toBeVisible();
     await workbench.open('/runs?task=agentTurn');
     await page.getByRole('combobox', { name: 'Which runs' }).selectOption('All runs that fit');
-    await page.getByRole('button', { name: 'Replay', exact: true }).click();
-    await expect(page.getByRole('heading', { level: 1 })).toContainText('Replay all runs that fit?');
+    await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toContainText('Cancel all runs that fit?');
     await page.getByRole('link', { name: 'Leave them as they are' }).click();
     await workbench.hydrated();
-    await expect(run(page, 'agentTurn')).toHaveCount(1);
+    await expect(run(page, 'agentTurn')).toContainText('Executing');
     await page.getByRole('combobox', { name: 'Which runs' }).selectOption('All runs that fit');
-    await page.getByRole('button', { name: 'Replay', exact: true }).click();
-    await page.getByRole('button', { name: 'Replay 1 run' }).click();
-    await expect(page.getByRole('status')).toContainText('1 run was submitted once more.');
+    await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+    await page.getByRole('button', { name: 'Cancel 1 run' }).click();
+    await expect(page.getByRole('status').filter({ hasText: '1 run was stopped.' })).toBeVisible();
   } finally {
+    await page.close();
     await server.stop();
     await model.stop();
   }
@@ -180,6 +183,7 @@ test('the list and a run are worked with the keyboard alone, and C cancels what 
     await page.keyboard.press('c');
     await expect(heading).toContainText('Canceled');
   } finally {
+    await page.close();
     await server.stop();
     await model.stop();
   }

@@ -246,7 +246,7 @@ print(say('web.example.com', 5432)); print(say('other.example.com', 5432)); prin
             break lines[0].to_owned();
         }
     };
-    assert_eq!(reached, "CONNECT web.example.com:5432 HTTP/1.1 | GET / HTTP/1.1");
+    assert_eq!(reached, "CONNECT 203.0.113.80:5432 HTTP/1.1 | GET / HTTP/1.1");
     let ports = inside.store.events().state(&inside.project).await.unwrap().ports.clone();
     assert!(ports.iter().all(|port| port.port == 5432), "{ports:?}");
     inside.end().await;

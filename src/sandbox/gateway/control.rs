@@ -160,7 +160,9 @@ impl Call<'_> {
         if self.body.is_empty() {
             return Ok(T::default());
         }
-        serde_json::from_slice(&self.body).map_err(|wrong| bad(format!("Error when parsing request: {wrong}")))
+        // Read as text first: what nobody reads of it is not looked at otherwise.
+        let body = std::str::from_utf8(&self.body).map_err(|_| bad("Error when parsing request: it is not UTF-8"))?;
+        serde_json::from_str(body).map_err(|wrong| bad(format!("Error when parsing request: {wrong}")))
     }
 
     async fn create(&self, default_timeout: u64) -> Result<Answer, Refused> {

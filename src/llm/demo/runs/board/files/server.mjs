@@ -9,6 +9,8 @@ const TYPES = { ".html": "text/html", ".css": "text/css", ".js": "text/javascrip
 const listeners = new Set();
 
 watch("public", (_, file) => {
+  // Editors write beside a file and rename; what they write is hidden until then.
+  if (file.startsWith(".")) return;
   for (const response of listeners) response.write(`data: ${file}\n\n`);
 });
 
