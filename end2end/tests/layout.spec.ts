@@ -43,6 +43,8 @@ test('without JavaScript the conversation, files and logs of a finished project 
     await expect(plain.getByRole('tree')).toBeVisible();
     await expect(plain.locator('#pane-logs').getByRole('list', { name: 'Commands' })).toContainText('server.mjs');
     await expect(plain.getByRole('region', { name: 'Output' })).toBeVisible();
+    await plain.getByRole('treeitem', { name: /server\.mjs/ }).click();
+    await expect(plain.locator('#pane-code')).toContainText('createServer');
     await expect(plain.locator('#pane-runs').getByRole('link', { name: /agentTurn/ }).first()).toBeVisible();
   } finally {
     await context.close();

@@ -135,7 +135,7 @@ fn how_much_a_model_thinks_is_chosen_beside_it_and_stays_what_it_was() {
     let body = body(project(TurnOutcome::Completed));
     let (tag, picker) = effort_picker(&body);
     assert!(!tag.contains("hidden"), "{tag}");
-    assert!(picker.contains("value=\"high\" selected") && picker.contains("Default"), "{picker}");
+    assert!(picker.contains("value=\"high\" selected") && picker.contains("Effort: default"), "{picker}");
 }
 
 #[test]

@@ -313,7 +313,8 @@ fn ModelPicker(models: Vec<ModelOption>, model: RwSignal<String>) -> impl IntoVi
 }
 
 /// How much a model shall think: what is sent, and its name.
-const EFFORTS: [(&str, &str); 4] = [("", "Default"), ("low", "Low"), ("medium", "Medium"), ("high", "High")];
+const EFFORTS: [(&str, &str); 4] =
+    [("", "Effort: default"), ("low", "Effort: low"), ("medium", "Effort: medium"), ("high", "Effort: high")];
 
 /// Chooses how much the model thinks.
 #[component]
@@ -325,7 +326,7 @@ fn EffortPicker(effort: RwSignal<String>, thinks: Memo<bool>) -> impl IntoView {
         .collect_view();
     view! {
         <label class="model-picker effort" title="How much the model thinks" hidden=live::flag(move || !thinks.get())>
-            <span class="visually-hidden">"Thinking"</span>
+            <span class="visually-hidden">"Reasoning effort"</span>
             <Icon name="thought" />
             <select name="effort" on:change=on(move |event: Event| effort.set(event_target_value(&event)))>
                 {options}

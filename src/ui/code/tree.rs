@@ -5,7 +5,7 @@ use crate::domain::{Change, FileKind, FileNode, TREE_MAX};
 use crate::ui::kit::{Icon, bytes, live, memo, on};
 use crate::ui::workbench::Workbench;
 use leptos::attr::custom::custom_attribute;
-use leptos::ev::{FocusEvent, KeyboardEvent};
+use leptos::ev::{FocusEvent, KeyboardEvent, MouseEvent};
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
 use leptos::web_sys::{Element, HtmlElement};
@@ -80,7 +80,9 @@ pub fn Tree(
     });
     let lookup = Lookup { files, toggled, drafts, path, stop, focused };
     view! {
-        <div class="tree">
+        // Without scripts a file's button asks the server for it.
+        <form class="tree" method="get">
+            <input type="hidden" name="pane" value="code" />
             <div role="tree" aria-label="Files" on:keydown=on(on_key)>
                 {live::each(
                     move || rows.get(),
@@ -91,7 +93,7 @@ pub fn Tree(
             <p class="tree-cut" hidden=live::flag(move || files.with(|files| count(files)) < TREE_MAX)>
                 {format!("Only the first {TREE_MAX} entries are listed. Download the project to see all.")}
             </p>
-        </div>
+        </form>
     }
     .into_any()
 }
@@ -159,19 +161,25 @@ fn TreeRow(row: Row, lookup: Lookup) -> impl IntoView {
             _ => None,
         }
     };
-    let title = own.clone();
-    let choose = move |_| match kind {
+    let folder = matches!(kind, Kind::Folder { .. });
+    let (title, value) = (own.clone(), own.clone());
+    let choose = move |event: MouseEvent| match kind {
         Kind::Folder { .. } => toggled.update(|set| {
             if !set.remove(&own) {
                 set.insert(own.clone());
             }
         }),
-        _ => bench.file.set(Some(own.clone())),
+        _ => {
+            event.prevent_default();
+            bench.file.set(Some(own.clone()));
+        }
     };
     view! {
         <button
             class="tree-row"
-            type="button"
+            type=if folder { "button" } else { "submit" }
+            name="file"
+            value=value
             role="treeitem"
             data-kind=live::text(move || shown().1)
             data-depth=indent.to_string()
