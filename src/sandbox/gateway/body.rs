@@ -4,6 +4,7 @@ use crate::sandbox::preview::ProxyBody;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
+use serde::de::DeserializeOwned;
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,12 @@ pub(super) enum BodyError {
     TooLarge,
     /// The connection broke.
     CutOff,
+}
+
+/// Reads JSON. It is read as text first: of what nobody reads of it, serde would not see that it is none.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    serde_json::from_str(text).map_err(|wrong| wrong.to_string())
 }
 
 /// Reads a whole body.

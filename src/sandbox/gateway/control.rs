@@ -2,7 +2,7 @@
 
 use super::access::printable;
 use super::answer::{empty, error, fleet_error, json};
-use super::body::{BodyError, whole};
+use super::body::{BodyError, json as json_of, whole};
 use super::list::{page, select};
 use super::shapes::{Create, NetworkMessage, Refused, bad, log, metric, milliseconds};
 use super::{Answer, Incoming, Inner, access, layers, text};
@@ -160,9 +160,7 @@ impl Call<'_> {
         if self.body.is_empty() {
             return Ok(T::default());
         }
-        // Read as text first: what nobody reads of it is not looked at otherwise.
-        let body = std::str::from_utf8(&self.body).map_err(|_| bad("Error when parsing request: it is not UTF-8"))?;
-        serde_json::from_str(body).map_err(|wrong| bad(format!("Error when parsing request: {wrong}")))
+        json_of(&self.body).map_err(|wrong| bad(format!("Error when parsing request: {wrong}")))
     }
 
     async fn create(&self, default_timeout: u64) -> Result<Answer, Refused> {

@@ -211,7 +211,7 @@ pub(super) async fn compose(live: &Live, request: Incoming) -> Answer {
         }
         let body = super::body::whole(request.into_body(), 1 << 20).await;
         let body = body.map_err(|_| error(StatusCode::BAD_REQUEST, "the request is cut off or too large"))?;
-        let asked: Compose = serde_json::from_slice(&body)
+        let asked: Compose = super::body::json(&body)
             .map_err(|wrong| error(StatusCode::BAD_REQUEST, format!("error parsing the request: {wrong}")))?;
         if asked.source_paths.is_empty() || asked.source_paths.len() > COMPOSE_MAX {
             let message = format!("source_paths has 1 to {COMPOSE_MAX} paths");

@@ -148,7 +148,7 @@ fn refuse_compression(request: &Incoming, name: &str) -> Result<(), RpcError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RpcError> {
-    serde_json::from_slice(bytes)
+    super::body::json(bytes)
         .map_err(|error| RpcError::new(Code::InvalidArgument, format!("unmarshal message: {error}")))
 }
 
