@@ -113,7 +113,7 @@ fn find_running(live: &Live, process: Option<SelectorMessage>) -> Result<Arc<Com
 }
 
 async fn list(live: &Live, request: Incoming) -> Result<Value, RpcError> {
-    let _: Value = read_unary(request).await?;
+    let _nothing_asked: serde_json::Map<String, Value> = read_unary(request).await?;
     let processes: Vec<Value> = live
         .hub
         .running()
