@@ -12,7 +12,7 @@ use crate::llm::{Catalog, ModelError};
 use crate::sandbox::provider::HostTool;
 use crate::store::{Store, StoreError, new_message_id};
 use crate::tools::{RunCommandLimits, Toolbox};
-use crate::workflow::{RunRequest, Task, Workflow};
+use crate::workflow::{RunRequest, Task, Workflow, WorkflowError};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -198,6 +198,8 @@ impl AgentDeps {
             Ok(run) if !run.summary.status.is_final() => return Ok(true),
             Ok(run) if run.summary.status == RunStatus::Canceled => TurnOutcome::Stopped,
             Ok(run) => TurnOutcome::Failed { error: run.error.unwrap_or_else(cut_off) },
+            // Only that it is gone says something of the turn; a store that cannot be read says nothing.
+            Err(WorkflowError::Store(error)) if !error.is_not_found() => return Err(error),
             Err(_) => TurnOutcome::Failed { error: cut_off() },
         };
         let usage = self.used(project, turn).await?;
