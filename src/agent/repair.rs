@@ -141,7 +141,7 @@ impl Repairer {
     }
 
     async fn record(&self, seen: SeenFault) -> Result<(), ApiError> {
-        let SeenFault { project, kind, title, detail } = seen;
+        let SeenFault { project, kind, title, detail, page_at } = seen;
         let id = fingerprint(&format!("{kind:?}"), &title);
         let events = self.deps.store.events();
         let state = events.state(&project).await?;
@@ -151,7 +151,9 @@ impl Repairer {
                 && f.last_at + AGAIN > now_ms()
                 && f.last_at >= state.files_at
         };
-        if state.fault(&id).is_some_and(just_seen) {
+        // A page from before the last change shows what that change may have mended.
+        let outdated = |_: &FaultView| page_at.is_some_and(|at| at < state.files_at);
+        if state.fault(&id).is_some_and(|f| just_seen(f) || outdated(f)) {
             return Ok(());
         }
         events.append(&project, vec![EventBody::FaultSeen { fault: Fault { id, kind, title, detail } }]).await?;

@@ -27,6 +27,17 @@ pub struct SeenFault {
     pub title: String,
     /// What was seen.
     pub detail: String,
+    /// When the page it showed in was loaded (Unix ms), if that page stays as it was when files change: there is nothing
+    /// new about the app in what an old page says again.
+    pub page_at: Option<u64>,
+}
+
+impl SeenFault {
+    /// A fault of what runs now.
+    pub fn new(project: &ProjectId, kind: FaultKind, title: &str, detail: &str) -> Self {
+        let (title, detail) = (title.to_owned(), detail.to_owned());
+        Self { project: project.clone(), kind, title, detail, page_at: None }
+    }
 }
 
 /// The way from those who see faults to the one who repairs them.
@@ -44,12 +55,13 @@ impl Default for Faults {
 
 impl Faults {
     /// Passes a fault on.
-    pub(super) fn report(&self, project: &ProjectId, kind: FaultKind, title: &str, detail: &str) {
-        let title: String = super::probe::plain(title).trim().chars().take(TITLE).collect();
-        let detail = super::probe::plain(detail);
+    pub(super) fn report(&self, seen: SeenFault) {
+        let project = seen.project.clone();
+        let title: String = super::probe::plain(&seen.title).trim().chars().take(TITLE).collect();
+        let detail = super::probe::plain(&seen.detail);
         let cut = (0..=DETAIL.min(detail.len())).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
         let detail = detail.get(..cut).unwrap_or_default().trim().to_owned();
-        let fault = SeenFault { project: project.clone(), kind, title, detail };
+        let fault = SeenFault { title, detail, ..seen };
         if let Err(error) = self.sender.try_send(fault) {
             tracing::warn!(%project, %error, "an app fails faster than faults are taken; one was not counted");
         }
@@ -63,8 +75,8 @@ impl Service {
     }
 
     /// Reports a fault seen from outside, such as by a page's script.
-    pub fn report_fault(&self, project: &ProjectId, kind: FaultKind, title: &str, detail: &str) {
-        self.inner.faults.report(project, kind, title, detail);
+    pub fn report_fault(&self, seen: SeenFault) {
+        self.inner.faults.report(seen);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::entry::{Entry, Live};
-use super::faults::looks_wrong;
+use super::faults::{SeenFault, looks_wrong};
 use super::output::{self, LogFrom};
 use super::probe::plain;
 use super::service::Inner;
@@ -53,7 +53,7 @@ impl Symptoms {
                     let from = text.find(line.trim()).unwrap_or(0);
                     let detail = text.get(from..).unwrap_or_default();
                     pending.store(false, Ordering::Release);
-                    inner.faults.report(&entry.project, FaultKind::Output, &line, detail);
+                    inner.faults.report(SeenFault::new(&entry.project, FaultKind::Output, &line, detail));
                 });
             }
         }
@@ -64,7 +64,7 @@ impl Symptoms {
 pub(super) async fn report_end(inner: &Inner, entry: &Entry, command: &Command, line: &str, exit: &CommandExit) {
     let text = last_output(entry.log_dir(&command.id)).await;
     let title = format!("{line}: {}", exit.describe());
-    inner.faults.report(&entry.project, FaultKind::Exit, &title, &text);
+    inner.faults.report(SeenFault::new(&entry.project, FaultKind::Exit, &title, &text));
 }
 
 async fn last_output(dir: std::path::PathBuf) -> String {

@@ -5,6 +5,8 @@ use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
 use crate::history::{app_with, until};
 use crate::support::TestApp;
 use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role, TurnOutcome};
+use sandcastle::sandbox::SeenFault;
+use sandcastle::store::now_ms;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -27,7 +29,7 @@ async fn begun(more: Vec<Vec<Act>>) -> (FakeModel, TestApp, ProjectId) {
 }
 
 fn report(app: &TestApp, project: &ProjectId, title: &str) {
-    app.services().sandbox.report_fault(project, FaultKind::Browser, title, "at app.js:1:2");
+    app.services().sandbox.report_fault(SeenFault::new(project, FaultKind::Browser, title, "at app.js:1:2"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,6 +92,33 @@ async fn an_error_that_shows_again_before_its_fix_ends_is_not_gone_and_is_tried_
     // The receipt of the first try did not say that all is well.
     let checks = &state.messages[3].checks;
     assert!(checks.iter().any(|c| c.name == "No errors seen" && !c.ok && c.detail.contains(title)), "{checks:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_from_before_the_fix_says_again_is_no_news() {
+    let ends = Arc::new(Notify::new());
+    let files = json!({"files": [{"path": "app.js", "content": "y"}]}).to_string();
+    let mut last = vec![Act::Wait(Arc::clone(&ends))];
+    last.extend(says("fixed"));
+    let (fake, app, project) = begun(vec![calls(&[("generate_files", &files)]), last]).await;
+    let sandbox = app.services().sandbox.clone();
+    let title = "TypeError: a is undefined";
+    let opened = now_ms();
+    let seen = |title: &str| SeenFault {
+        page_at: Some(opened),
+        ..SeenFault::new(&project, FaultKind::Browser, title, "at app.js:1:2")
+    };
+    sandbox.report_fault(seen(title));
+    until(&app, &project, |s| s.faults.first().is_some_and(|f| f.last_at < s.files_at)).await;
+    // The person clicks on in the page that was open; something else goes wrong in it as well.
+    sandbox.report_fault(seen(title));
+    sandbox.report_fault(seen("RangeError: too deep"));
+    until(&app, &project, |s| s.faults.len() == 2).await;
+    ends.notify_one();
+    let state = until(&app, &project, |s| s.turn.is_none() && s.faults[0].state != FaultState::Trying).await;
+    assert_eq!((state.faults[0].state, state.faults[0].seen, state.faults[0].tries), (FaultState::Gone, 1, 1));
+    assert!(!fake.requests().iter().any(|r| r["messages"].to_string().contains("did not help")));
     app.stop().await;
 }
 

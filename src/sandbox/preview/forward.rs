@@ -2,6 +2,8 @@
 
 use super::headers::{self, Route};
 use super::{BoxError, Inner, ProxyBody, Target, inject, pages, wants_html};
+use crate::domain::FaultKind;
+use crate::sandbox::SeenFault;
 use crate::sandbox::hop::{requested_upgrade, switch_protocols};
 use crate::sandbox::provider::Connection;
 use bytes::Bytes;
@@ -49,7 +51,7 @@ where
         }
         Ok(response) if asked.is_some() && response.status().is_server_error() => {
             let title = format!("{} answers {}", asked.unwrap_or_default(), response.status().as_u16());
-            proxy.service.report_fault(&target.project, crate::domain::FaultKind::Http, &title, "");
+            proxy.service.report_fault(SeenFault::new(&target.project, FaultKind::Http, &title, ""));
             incoming(proxy, target, response, navigation && !head)
         }
         Ok(response) => incoming(proxy, target, response, navigation && !head),

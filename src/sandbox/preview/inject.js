@@ -8,11 +8,31 @@
     if (budget-- <= 0) return;
     window.parent.postMessage({ source: "sandcastle-preview", type, url: location.href, ...data }, "*");
   };
+  // A page that holds a line to its server, as hot reload does, follows changes by itself.
+  const lines = new Set();
+  const follows = () => {
+    for (const line of lines) if (line.readyState > 1) lines.delete(line);
+    return lines.size > 0;
+  };
+  for (const name of ["WebSocket", "EventSource"]) {
+    if (!window[name]) continue;
+    window[name] = new Proxy(window[name], {
+      construct(...how) {
+        const line = Reflect.construct(...how);
+        follows();
+        lines.add(line);
+        return line;
+      },
+    });
+  }
   // Also to the server, which has the agent repair it. Kept before the app can replace fetch.
   const post = window.fetch && window.fetch.bind(window);
   const report = (kind, title, detail) => {
     if (!post || budget <= 0) return;
-    const body = JSON.stringify({ kind, title: String(title).slice(0, 300), detail: String(detail || "").slice(0, 4000) });
+    const body = JSON.stringify({
+      kind, title: String(title).slice(0, 300), detail: String(detail || "").slice(0, 4000),
+      age: Math.round(performance.now()), follows: follows(),
+    });
     post("/.sandcastle/report", { method: "POST", body, keepalive: true }).catch(() => {});
   };
   const text = (value) => {
@@ -79,7 +99,7 @@
     const data = event.data;
     if (event.source !== window.parent || !data || data.source !== "sandcastle") return;
     if (data.type === "hello" && document.readyState === "complete") ready();
-    if (data.type === "reload") location.reload();
+    if (data.type === "changed" && !follows()) location.reload();
     if (data.type === "back") history.back();
     if (data.type === "forward") history.forward();
   });

@@ -2,7 +2,8 @@
 
 use super::{BoxError, ProxyBody};
 use crate::domain::{FaultKind, ProjectId};
-use crate::sandbox::Service;
+use crate::sandbox::{SeenFault, Service};
+use crate::store::now_ms;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -20,6 +21,12 @@ struct Report {
     title: String,
     #[serde(default)]
     detail: String,
+    /// Milliseconds since the page was loaded.
+    #[serde(default)]
+    age: Option<u64>,
+    /// Whether it holds a line to its server, as hot reload does, and so changes when files do.
+    #[serde(default)]
+    follows: bool,
 }
 
 /// Takes a report.
@@ -34,7 +41,9 @@ where
         report.filter(|r| matches!(r.kind, FaultKind::Browser | FaultKind::Blank) && !r.title.trim().is_empty());
     let status = match wanted {
         Some(report) => {
-            service.report_fault(project, report.kind, &report.title, &report.detail);
+            let seen = SeenFault::new(project, report.kind, &report.title, &report.detail);
+            let age = report.age.filter(|_| !report.follows);
+            service.report_fault(SeenFault { page_at: age.map(|age| now_ms().saturating_sub(age)), ..seen });
             StatusCode::NO_CONTENT
         }
         None => StatusCode::BAD_REQUEST,

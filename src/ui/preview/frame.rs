@@ -29,6 +29,8 @@ pub struct Frame {
     origin: RwSignal<String>,
     // Whether the page in it has said that it is whole. The browser's own error page never does.
     ready: StoredValue<bool>,
+    // The files' revision when it was loaded.
+    files: StoredValue<u64>,
     store: Store,
 }
 
@@ -44,9 +46,11 @@ impl Frame {
             faults: RwSignal::new(Vec::new()),
             origin: RwSignal::new(preview.as_ref().map(|p| origin_of(&p.url)).unwrap_or_default()),
             ready: StoredValue::new(false),
+            files: StoredValue::new(store.peek(|state| state.files_rev)),
             store,
         };
         frame.recover();
+        frame.follow();
         Effect::new(move |before: Option<Option<PreviewView>>| {
             let now = store.read(Change::Preview, |state| state.preview.clone());
             if let (Some(before), Some(preview)) = (before, &now)
@@ -92,7 +96,7 @@ impl Frame {
 
     // Set again, not asked for: a page that failed to load has no script to hear it.
     fn reload(self, element: &leptos::web_sys::HtmlIFrameElement) {
-        self.ready.set_value(false);
+        self.fresh(false);
         element.set_src(&format!("{}{}", self.origin.get_untracked(), self.path.get_untracked()));
     }
 
@@ -107,6 +111,30 @@ impl Frame {
                 && (cut || !whole)
                 && let Some(element) = self.element.get_untracked()
             {
+                self.reload(&element);
+            }
+        });
+    }
+
+    /// When a turn ends that changed files, loads the page again. One with hot reload has followed them and stays.
+    fn follow(self) {
+        let before = StoredValue::new(None);
+        effect(move || {
+            let (works, files) = self.store.read(Change::Turn, |state| (state.turn.is_some(), state.files_rev));
+            if works {
+                before.update_value(|before| *before = before.or(Some(files)));
+                return;
+            }
+            // What the app itself has written between turns is no reason.
+            let changed = before.try_update_value(Option::take).flatten().is_some_and(|before| before != files);
+            let Some(element) = self.element.get_untracked() else { return };
+            if !changed || files == self.files.get_value() {
+                return;
+            }
+            self.faults.set(Vec::new());
+            if self.ready.get_value() {
+                browser::post_to_frame(&element, "changed", &self.origin.get_untracked());
+            } else {
                 self.reload(&element);
             }
         });
@@ -139,7 +167,7 @@ impl Frame {
         match field("type").as_deref() {
             Some(kind @ ("navigate" | "ready")) => {
                 if kind == "ready" {
-                    self.ready.set_value(true);
+                    self.fresh(true);
                 }
                 if let Some(to) = field("path").or_else(|| field("url").map(|url| path_of(&url))) {
                     self.path.set(to);
@@ -158,9 +186,15 @@ impl Frame {
         }
     }
 
+    /// What is in the frame is of now; whether it is whole.
+    fn fresh(self, ready: bool) {
+        self.ready.set_value(ready);
+        self.files.set_value(self.store.peek(|state| state.files_rev));
+    }
+
     fn load(self, url: String) {
         self.faults.set(Vec::new());
-        self.ready.set_value(false);
+        self.fresh(false);
         match self.element.get_untracked() {
             // The same address set again loads again; the signal would see no change.
             Some(element) if self.src.with_untracked(|src| src.as_deref() == Some(url.as_str())) => {
