@@ -148,10 +148,10 @@ fn Endpoints(
             <ul class="rows">{rows}</ul>
             <Form action=HERE hidden=vec![("set", "endpoint".to_owned())]>
                 <Field label="Name">
-                    <input class="input" name="name" required placeholder="OpenRouter" value=typed_name />
+                    <input class="input" name="name" required autocomplete="off" placeholder="OpenRouter" value=typed_name />
                 </Field>
                 <Field label="Address">
-                    <input class="input" name="url" required list="known" placeholder=KNOWN[0] value=typed_url />
+                    <input class="input" name="url" required autocomplete="url" list="known" placeholder=KNOWN[0] value=typed_url />
                 </Field>
                 <datalist id="known">{known}</datalist>
                 <Field label="Key">

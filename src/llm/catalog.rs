@@ -418,7 +418,7 @@ fn info(id: String, offered: &OfferedModel, source: ModelSource) -> ModelInfo {
 }
 
 fn demo_ref() -> ModelRef {
-    ModelRef { id: DEMO_MODEL.to_owned(), label: "Demo (recorded, no key needed)".to_owned(), demo: true }
+    ModelRef { id: DEMO_MODEL.to_owned(), label: "Demo (recorded)".to_owned(), demo: true }
 }
 
 /// The part after the vendor: `anthropic/claude-sonnet-4.6` is known as `claude-sonnet-4.6`.

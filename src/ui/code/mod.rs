@@ -3,10 +3,11 @@
 mod tree;
 mod viewer;
 
-use crate::domain::{ApiError, Change, FileNode};
+use crate::domain::{ApiError, Change, FileNode, Part};
 use crate::server_fns::{list_files, open_file};
 use crate::ui::kit::{Empty, Icon, live, memo, on};
-use crate::ui::page::FileView;
+use crate::ui::page::{FileView, Pane};
+use crate::ui::store::Store;
 use crate::ui::workbench::{Split, Splitter, Workbench};
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
@@ -39,8 +40,11 @@ pub fn Code(
     let unlisted = RwSignal::new(None::<String>);
     keep_tree_fresh(bench, files, unlisted, again);
 
-    // Without a choice, what the model writes is followed.
-    let followed = memo(move || store.read(Change::Drafts, |s| s.drafts.last().map(|d| d.path.clone())));
+    // Without a choice, what the model writes is followed, and what it wrote last stays open.
+    let followed = memo(move || {
+        let drafted = store.read(Change::Drafts, |s| s.drafts.last().map(|d| d.path.clone()));
+        drafted.or_else(|| (bench.pane.get() == Pane::Code).then(|| last_written(store, files)).flatten())
+    });
     let path = memo(move || bench.file.get().or_else(|| followed.get()));
     let drafted = memo(move || {
         let path = path.get()?;
@@ -89,6 +93,21 @@ pub fn Code(
         </div>
     }
     .into_any()
+}
+
+/// The file the agent wrote last, if it is there.
+fn last_written(store: Store, files: RwSignal<Vec<FileNode>>) -> Option<String> {
+    let written = |part: &Part| match part {
+        Part::Tool(call) => call.files.iter().rev().find(|(_, done)| *done).map(|(path, _)| path.clone()),
+        Part::Text { .. } | Part::Reasoning { .. } => None,
+    };
+    let path = store.read(Change::Files, |state| {
+        state.messages.iter().rev().flat_map(|message| message.parts.iter().rev()).find_map(written)
+    })?;
+    fn lists(nodes: &[FileNode], path: &str) -> bool {
+        nodes.iter().any(|node| node.path == path || lists(&node.children, path))
+    }
+    files.with(|nodes| lists(nodes, &path)).then_some(path)
 }
 
 #[component]

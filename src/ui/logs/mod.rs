@@ -18,13 +18,20 @@ use output::{Output, plain_text};
 pub fn Logs() -> impl IntoView {
     let bench = Workbench::here();
     let store = bench.store;
+    // Those that run come first.
     let ids = memo(move || {
-        store.read(Change::Commands, |s| s.commands.iter().rev().map(|c| c.id.clone()).collect::<Vec<CommandId>>())
+        store.read(Change::Commands, |s| {
+            let (running, ended): (Vec<_>, Vec<_>) = s.commands.iter().rev().partition(|c| c.exit.is_none());
+            running.into_iter().chain(ended).map(|c| c.id.clone()).collect::<Vec<CommandId>>()
+        })
     });
-    // The chosen one, else the newest.
+    // The chosen one, else the newest while the agent works, and then the first of the list: the app's server.
     let shown = memo(move || {
-        let newest = ids.with(|ids| ids.first().cloned());
-        bench.command.get().filter(|chosen| ids.with(|ids| ids.contains(chosen))).or(newest)
+        let works = store.read(Change::Turn, |s| s.turn.is_some());
+        let newest = store.read(Change::Commands, |s| s.commands.last().map(|c| c.id.clone()));
+        let first = || ids.with(|ids| ids.first().cloned());
+        let chosen = bench.command.get().filter(|chosen| ids.with(|ids| ids.contains(chosen)));
+        chosen.or(newest.filter(|_| works)).or_else(first)
     });
     let filter = RwSignal::new(String::new());
     view! {
@@ -59,6 +66,14 @@ fn state_of(command: &CommandView) -> (&'static str, String) {
     }
 }
 
+/// A command in one line: a script that begins with a comment says itself what it does.
+fn headline(line: &str) -> &str {
+    match line.split_once('\n') {
+        Some((first, _)) => first.strip_prefix("# ").unwrap_or(line),
+        None => line,
+    }
+}
+
 fn use_command(id: CommandId) -> Memo<Option<CommandView>> {
     let store = Workbench::here().store;
     memo(move || store.read(Change::Commands, |state| state.command(&id).cloned()))
@@ -81,7 +96,7 @@ fn CommandRow(id: CommandId, shown: Memo<Option<CommandId>>) -> impl IntoView {
         <li>
             <button class="command" type="button" aria-current=live::maybe(current) title=line on:click=on(choose)>
                 <span class="dot" data-state=live::text(move || state.get().0)></span>
-                <span class="command-line">{line.clone()}</span>
+                <span class="command-line">{headline(&line).to_owned()}</span>
                 <span class="command-state">{live::text(move || state.get().1)} <Took command /></span>
             </button>
         </li>
@@ -115,9 +130,13 @@ fn LogHead(id: CommandId, filter: RwSignal<String>) -> impl IntoView {
     let copy = move |_| store.output(&copied, |window| browser::copy(&window.map(plain_text).unwrap_or_default()));
     let pending = RwSignal::new(false);
     let stop = move |_| bench.once(pending, stop_command(store.id(), id.clone()), |_| ());
+    let headline = match headline(&line) {
+        command if command == line => format!("$ {command}"),
+        words => words.to_owned(),
+    };
     view! {
         <div class="file-head">
-            <span class="file-path" title=line>"$ " {line.clone()}</span>
+            <span class="file-path" title=line>{headline}</span>
             <span class="file-facts">{live::text(move || clock.get().unwrap_or_default())}</span>
             <input
                 class="input search"

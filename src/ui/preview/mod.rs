@@ -110,7 +110,7 @@ fn Toolbar(frame: Frame, device: RwSignal<Device>) -> impl IntoView {
                 />
             </form>
             <Faults frame />
-            <button class="icon-button" type="button" aria-label=live::text(device_label) title=live::text(device_label) disabled=live::flag(off) on:click=on(next)>
+            <button class="icon-button width" type="button" aria-label=live::text(device_label) title=live::text(device_label) disabled=live::flag(off) on:click=on(next)>
                 <Icon name=device_icon />
             </button>
             <a

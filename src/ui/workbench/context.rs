@@ -31,7 +31,7 @@ pub struct Workbench {
     pub layout: RwSignal<Layout>,
     /// Path of the file shown in Code.
     pub file: RwSignal<Option<String>>,
-    /// The command shown in Logs; none follows the newest.
+    /// The command shown in Logs; none follows what is new.
     pub command: RwSignal<Option<CommandId>>,
     /// Whether Logs shows the network in place of a command.
     pub network: RwSignal<bool>,
