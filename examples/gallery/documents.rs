@@ -163,6 +163,7 @@ fn project() -> Document {
     };
     Document::Project(ProjectSettings {
         project: id("prj_live"),
+        name: "Tide table".to_owned(),
         spent,
         unpriced: None,
         budget: Some(2_500_000),

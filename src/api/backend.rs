@@ -1,8 +1,8 @@
 //! What the interface's calls do: the services behind the server functions' one trait.
 
 use crate::domain::{
-    ApiError, Attached, CommandId, EventBody, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId,
-    ProjectState, ProjectSummary,
+    ApiError, Attached, CommandId, FileNode, LogSlice, MessageId, NetworkMode, NetworkPolicy, ProjectId, ProjectState,
+    ProjectSummary,
 };
 use crate::sandbox::{LogFrom, SandboxError};
 use crate::server_fns::Backend;
@@ -13,8 +13,6 @@ use std::time::Duration;
 
 /// Output in one answer, in bytes.
 const OUTPUT_MAX: u64 = 256 * 1024;
-/// Characters of a project's name.
-const NAME_MAX: usize = 120;
 /// News of a trial are waited for so long; then the page asks again.
 const TRIAL_NEWS: Duration = Duration::from_secs(20);
 
@@ -56,13 +54,7 @@ impl Backend for Services {
     }
 
     async fn rename_project(&self, project: ProjectId, name: String) -> Result<(), ApiError> {
-        let name = name.trim();
-        if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
-            return Err(ApiError::invalid(format!("a name has 1 to {NAME_MAX} characters on one line")));
-        }
-        let renamed = EventBody::ProjectRenamed { name: name.to_owned() };
-        self.store.events().append(&project, vec![renamed]).await?;
-        Ok(())
+        Services::rename_project(self, &project, &name).await
     }
 
     async fn list_projects(&self, words: String, most: usize) -> Result<Vec<ProjectSummary>, ApiError> {

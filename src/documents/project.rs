@@ -1,4 +1,4 @@
-//! `/p/{project}/settings`: budget, auto-fix, secrets, network rules.
+//! `/p/{project}/settings`: name, budget, auto-fix, secrets, network rules, and its end.
 
 use super::parts::{Field, Form, PostButton, Section};
 use crate::domain::{NetworkPolicy, ProjectId, Usage};
@@ -9,6 +9,8 @@ use leptos::prelude::*;
 pub struct ProjectSettings {
     /// The project.
     pub project: ProjectId,
+    /// Its name.
+    pub name: String,
     /// What it has used.
     pub spent: Usage,
     /// The model that answers, if no price is known for it.
@@ -45,14 +47,37 @@ impl Typed {
 
 #[component]
 pub(super) fn Project(page: ProjectSettings) -> impl IntoView {
-    let ProjectSettings { project, spent, unpriced, budget, auto_fix, secrets, policy, typed } = page;
+    let ProjectSettings { project, name, spent, unpriced, budget, auto_fix, secrets, policy, typed } = page;
     let here = format!("/p/{project}/settings");
     let faults = format!("/p/{project}/faults");
     view! {
+        <Name here=here.clone() name=typed.value_of("name").unwrap_or(name) />
         <Money here=here.clone() spent unpriced budget typed=typed.value_of("budget") />
         <AutoFix here=here.clone() faults on=auto_fix />
         <Secrets here=here.clone() names=secrets typed=if typed.set == "secret" { typed.name.clone() } else { String::new() } />
-        <Network here policy typed=typed.value_of("rule_on") />
+        <Network here=here.clone() policy typed=typed.value_of("rule_on") />
+        <Section name="Delete">
+            <p>"The project with its conversation, files, checkpoints and logs."</p>
+            <PostButton action=here hidden=vec![("set", "delete".to_owned())] confirm=PROJECT_LOSS>"Delete project"</PostButton>
+        </Section>
+    }
+    .into_any()
+}
+
+/// What goes with a project.
+const PROJECT_LOSS: &str = "All of it is deleted from this server. This cannot be undone.";
+
+#[component]
+fn Name(here: String, name: String) -> impl IntoView {
+    view! {
+        <Section name="Name">
+            <Form action=here hidden=vec![("set", "name".to_owned())]>
+                <Field label="In the list of projects and above the chat">
+                    <input class="input" name="value" required autocomplete="off" value=name />
+                </Field>
+                <button class="button">"Save"</button>
+            </Form>
+        </Section>
     }
     .into_any()
 }

@@ -39,6 +39,7 @@ fn settings() -> Document {
     let policy = NetworkPolicy { allow: vec![SLY.into()], deny: vec!["b.example".into()], ..NetworkPolicy::default() };
     Document::Project(ProjectSettings {
         project: project(),
+        name: "Tide table".to_owned(),
         spent: Usage::default(),
         unpriced: Some(SLY.into()),
         budget: Some(2_500_000),

@@ -13,7 +13,7 @@ pub use trials::{Known, Trial, Trials, aptitude};
 
 use crate::agent::{Agent, check_message};
 use crate::config::Config;
-use crate::domain::{ApiError, Attached, MessageId, ProjectId, ProjectSummary};
+use crate::domain::{ApiError, Attached, EventBody, MessageId, ProjectId, ProjectSummary};
 use crate::llm::Catalog;
 use crate::sandbox::Service;
 use crate::sandbox::fleet::Fleet;
@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// Characters of a project's name taken from its first prompt.
 const NAME_CHARS: usize = 60;
+/// Characters of a name a person gives.
+const NAME_MAX: usize = 120;
 
 /// Every part a caller may use. Cheap to clone.
 #[derive(Clone)]
@@ -97,6 +99,16 @@ impl Services {
         model: Option<&str>,
     ) -> Result<MessageId, ApiError> {
         self.agent.send_with(project, text, files, model).await
+    }
+
+    /// Gives a project another name.
+    pub async fn rename_project(&self, id: &ProjectId, name: &str) -> Result<(), ApiError> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
+            return Err(ApiError::invalid(format!("A name has 1 to {NAME_MAX} characters on one line.")));
+        }
+        self.store.events().append(id, vec![EventBody::ProjectRenamed { name: name.to_owned() }]).await?;
+        Ok(())
     }
 
     /// Deletes a project with its sandbox, files and runs.

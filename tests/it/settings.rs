@@ -162,6 +162,27 @@ async fn a_model_is_asked_what_it_can_do_and_the_protocol_its_server_takes_is_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_renamed_and_deleted_on_its_settings_page_and_a_bad_name_is_given_back() {
+    let app = TestApp::start().await;
+    let project: ProjectId = app.project().await.parse().unwrap();
+    let path = format!("/p/{project}/settings");
+    assert_eq!(form(&app, &path, &[("set", "name"), ("value", " Tide table ")]).await, StatusCode::SEE_OTHER);
+    let events = app.services().store.events().clone();
+    assert_eq!(events.state(&project).await.unwrap().name, "Tide table");
+    let long = "x".repeat(500);
+    let refused = app.request(Method::POST, &path).header("accept", "text/html");
+    let refused = refused.header("content-type", "application/x-www-form-urlencoded");
+    let refused = refused.body(format!("set=name&value={long}")).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let html = refused.text().await.unwrap();
+    assert!(html.contains("A name has 1 to") && html.contains(&long), "{html}");
+    assert_eq!(events.state(&project).await.unwrap().name, "Tide table");
+    assert_eq!(form(&app, &path, &[("set", "delete")]).await, StatusCode::SEE_OTHER);
+    assert_eq!(app.get(&path).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_find_a_projects_secrets_and_the_disk_does_not_tell_them() {
     let app = TestApp::start().await;
     let project: ProjectId = app.project().await.parse().unwrap();

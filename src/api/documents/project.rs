@@ -1,4 +1,4 @@
-//! A project's settings: budget, auto-fix, secrets, network rules.
+//! A project's settings: name, budget, auto-fix, secrets, network rules, and its end.
 
 use super::{answer, done, done_or_again, sent};
 use crate::api::AppState;
@@ -31,6 +31,7 @@ async fn page(app: &AppState, project: ProjectId, typed: Typed) -> Result<Docume
     let secrets = app.services.store.secrets().of(&project).await?;
     Ok(Document::Project(ProjectSettings {
         project,
+        name: state.name.clone(),
         spent: state.spent,
         unpriced: app.services.unpriced_model(&state).await,
         budget: state.budget,
@@ -66,6 +67,11 @@ pub async fn change(
         let services = &app.services;
         let events = services.store.events();
         match set.as_str() {
+            "name" => services.rename_project(&project, &value).await?,
+            "delete" => {
+                services.delete_project(&project).await?;
+                return Ok("/".to_owned());
+            }
             "budget" => services.set_budget(&project, dollars(&value)?).await?,
             "auto_fix" => {
                 events.append(&project, vec![EventBody::AutoFixSet { on: value == "on" }]).await?;
