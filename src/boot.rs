@@ -345,7 +345,11 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 }
 
 fn preview_address(config: &ServerConfig) -> PreviewAddress {
-    PreviewAddress { scheme: "http".to_owned(), domain: config.preview_domain.clone(), port: config.addr.port() }
+    let (scheme, port) = match &config.public_url {
+        Some(url) => (url.scheme(), url.port),
+        None => ("http", config.addr.port()),
+    };
+    PreviewAddress { scheme: scheme.to_owned(), domain: config.preview_domain.clone(), port }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http_body_util::Limited;
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -27,6 +28,8 @@ pub const TOKEN_COOKIE: &str = "sandcastle_token";
 const FAILURES_ALLOWED: u32 = 10;
 /// Cookies of that name in one request that are looked at.
 const COOKIES_READ: usize = 3;
+/// Each proxy adds whom it was called by.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 /// Addresses remembered for their failures.
 const FAILURES_KEPT: usize = 1024;
@@ -34,6 +37,9 @@ const FAILURES_KEPT: usize = 1024;
 /// The rules, made once from the configuration.
 pub struct Guard {
     hosts: Vec<String>,
+    /// Where browsers reach this server, if it knows.
+    origin: Option<String>,
+    proxies: Vec<IpNet>,
     any_address: bool,
     token: Option<Secret>,
     cookie: Option<String>,
@@ -51,8 +57,11 @@ struct Failures {
 impl Guard {
     /// Reads the rules.
     pub fn new(config: &ServerConfig) -> Self {
+        let public = config.public_url.as_ref();
         Self {
-            hosts: config.allowed_hosts.clone(),
+            hosts: config.allowed_hosts.iter().cloned().chain(public.map(|url| url.host.clone())).collect(),
+            origin: public.map(ToString::to_string),
+            proxies: config.trusted_proxies.clone(),
             // A name can be rebound to another address, an address cannot. So on a listener that is meant to be
             // reached from elsewhere every address literal is this server.
             any_address: !config.addr.ip().is_loopback(),
@@ -60,6 +69,19 @@ impl Guard {
             token: config.access_token.clone(),
             failures: Mutex::default(),
         }
+    }
+
+    /// Who sent a request: whoever is at the other end, or the last one before the proxies that are trusted to say so.
+    pub fn sender(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let trusted = |address: IpAddr| self.proxies.iter().any(|network| network.contains(&address));
+        let told = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let told: Vec<&str> = told.flat_map(|line| line.split(',')).map(str::trim).collect();
+        let mut sender = peer.to_canonical();
+        for address in told.iter().rev() {
+            let Some(before) = address.parse::<IpAddr>().ok().filter(|_| trusted(sender)) else { break };
+            sender = before.to_canonical();
+        }
+        sender
     }
 
     /// Whether a token is asked for.
@@ -168,7 +190,8 @@ pub async fn guard(
 ) -> Response {
     // One that goes with a bearer token was not looked at.
     let cookie = bearer(request.headers()).is_none() && cookies(request.headers(), TOKEN_COOKIE).next().is_some();
-    let mut response = match admit(&guard, peer.ip(), &request).and_then(|()| bounded(request)) {
+    let sender = guard.sender(peer.ip(), request.headers());
+    let mut response = match admit(&guard, sender, &request).and_then(|()| bounded(request)) {
         Ok(request) => next.run(request).await,
         Err(refusal) => {
             let wrong = cookie && refusal.is_unauthorized();
@@ -214,7 +237,7 @@ impl IntoResponse for Refusal {
 fn admit(guard: &Guard, from: IpAddr, request: &Request) -> Result<(), Refusal> {
     let host = host(request).ok_or_else(|| Refusal::Failure(ApiError::invalid("the request names no host").into()))?;
     guard.check_host(host).map_err(Refusal::Failure)?;
-    check_origin(request, host).map_err(Refusal::Failure)?;
+    check_origin(request, host, guard.origin.as_deref()).map_err(Refusal::Failure)?;
     if is_open(request.uri().path()) {
         return Ok(());
     }
@@ -238,7 +261,7 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Nothing on another origin may change anything here, nor read the API. Programs send neither header and pass.
-fn check_origin(request: &Request, host: &str) -> Result<(), Failure> {
+fn check_origin(request: &Request, host: &str, public: Option<&str>) -> Result<(), Failure> {
     let headers = request.headers();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     let refuse = || {
@@ -256,7 +279,8 @@ fn check_origin(request: &Request, host: &str) -> Result<(), Failure> {
     match header_text(headers, &header::ORIGIN) {
         Some(origin) if !reading => {
             let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if authority.is_some_and(|a| a.eq_ignore_ascii_case(host)) { Ok(()) } else { refuse() }
+            let own = authority.is_some_and(|a| a.eq_ignore_ascii_case(host)) || public == Some(origin);
+            if own { Ok(()) } else { refuse() }
         }
         None if !reading && headers.contains_key(header::ORIGIN) => refuse(),
         _ => Ok(()),

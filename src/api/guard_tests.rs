@@ -111,6 +111,44 @@ fn guesses_in_the_cookie_count_and_one_that_is_only_stale_locks_nobody_out() {
 }
 
 #[test]
+fn behind_a_trusted_proxy_each_caller_is_counted_alone_and_nobody_chooses_who_he_is() {
+    let mut config = config("127.0.0.1:3000", Some("correct horse battery"));
+    let sender = |config: &ServerConfig, peer: &str, told: &[&str]| {
+        let headers: Vec<_> = told.iter().map(|told| ("x-forwarded-for", *told)).collect();
+        Guard::new(config).sender(peer.parse().unwrap(), request("GET", "/", &headers).headers()).to_string()
+    };
+    assert_eq!(sender(&config, "127.0.0.1", &["203.0.113.5"]), "127.0.0.1");
+    config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.1.0.0/16".parse().unwrap()];
+    for (peer, told, from) in [
+        ("127.0.0.1", &[][..], "127.0.0.1"),
+        ("127.0.0.1", &["203.0.113.5"], "203.0.113.5"),
+        ("::ffff:127.0.0.1", &["203.0.113.5"], "203.0.113.5"),
+        // What stood there before the first proxy was sent by the caller.
+        ("127.0.0.1", &["198.51.100.9, 203.0.113.5"], "203.0.113.5"),
+        ("127.0.0.1", &["198.51.100.9", "203.0.113.5, 10.1.2.3"], "203.0.113.5"),
+        ("127.0.0.1", &["someone"], "127.0.0.1"),
+        ("127.0.0.1", &["203.0.113.5, unknown"], "127.0.0.1"),
+        ("203.0.113.5", &["127.0.0.1"], "203.0.113.5"),
+    ] {
+        assert_eq!(sender(&config, peer, told), from, "{peer} {told:?}");
+    }
+}
+
+#[test]
+fn a_public_address_is_answered_and_its_origin_is_our_own_whatever_the_proxy_calls_us() {
+    let mut config = config("127.0.0.1:3000", Some("correct horse battery"));
+    config.public_url = Some("https://castle.example.org".parse().unwrap());
+    let guard = Guard::new(&config);
+    let ask = |headers: &[(&str, &str)]| status(&guard, &request("POST", "/login", headers));
+    let origin = ("origin", "https://castle.example.org");
+    assert_eq!(ask(&[("host", "castle.example.org"), origin]), 200);
+    assert_eq!(ask(&[("host", "127.0.0.1:3000"), origin]), 200);
+    assert_eq!(ask(&[("host", "castle.example.org"), ("origin", "https://3000-x.castle.example.org")]), 403);
+    assert_eq!(ask(&[("host", "127.0.0.1:3000"), ("origin", "https://evil.example.org")]), 403);
+    assert_eq!(ask(&[("host", "3000-x.castle.example.org"), origin]), 421);
+}
+
+#[test]
 fn only_local_paths_follow_a_sign_in() {
     assert_eq!(local_path("/p/prj_1?x=1"), "/p/prj_1?x=1");
     for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"] {

@@ -167,7 +167,7 @@ pub async fn sign_in(
         Ok(Form(form)) => form,
         Err(rejection) => return failure(&app, &headers, form_failure(rejection)),
     };
-    match app.guard.sign_in(peer.ip(), &token, https) {
+    match app.guard.sign_in(app.guard.sender(peer.ip(), &headers), &token, https) {
         Ok(set) => ([(header::SET_COOKIE, set)], Redirect::to(local_path(&next))).into_response(),
         Err(error) => redrawn(&app, &headers, Document::Login { next: local_path(&next).to_owned() }, error),
     }

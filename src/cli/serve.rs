@@ -21,6 +21,9 @@ pub(super) async fn serve(config: Config) -> Result<ExitCode, Failed> {
 fn welcome(app: &App) -> String {
     let config = &app.services().config;
     let mut lines = vec![format!("Sandcastle is ready at {}", app.url())];
+    if let Some(url) = &config.server.public_url {
+        lines.push(format!("Browsers reach it at {url}, previews below {}.", config.server.preview_domain));
+    }
     if !config.model.configured {
         lines.push(
             "No model is configured, so the recorded demo answers. To connect a model, set AI_GATEWAY_API_KEY".into(),

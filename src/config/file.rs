@@ -26,6 +26,8 @@ pub struct ServerTable {
     pub data_dir: Option<PathBuf>,
     pub access_token: Option<String>,
     pub allowed_hosts: Option<Vec<String>>,
+    pub public_url: Option<String>,
+    pub trusted_proxies: Option<Vec<String>>,
     pub preview_domain: Option<String>,
     pub site_root: Option<PathBuf>,
 }

@@ -2,11 +2,12 @@
 
 use super::file::FileConfig;
 use super::{
-    AgentConfig, Config, E2bConfig, EngineConfig, ModelConfig, OtlpConfig, RestateAddress, RestateConfig,
+    AgentConfig, Config, E2bConfig, EngineConfig, ModelConfig, OtlpConfig, PublicUrl, RestateAddress, RestateConfig,
     SandboxConfig, Secret, ServerConfig, dotenv,
 };
+use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,17 +107,27 @@ impl Config {
                 "SANDCASTLE_ACCESS_TOKEN",
                 format!("too short; use at least {TOKEN_MIN} characters, for instance from `openssl rand -hex 24`"),
             )),
-            None if !self.server.addr.ip().is_loopback() => Err(value(
-                "SANDCASTLE_ACCESS_TOKEN",
-                format!(
-                    "{} can be reached from other machines, and whoever reaches this server can run commands on it; \
-                     set SANDCASTLE_ACCESS_TOKEN (for instance to the output of `openssl rand -hex 24`) \
-                     or listen on 127.0.0.1",
-                    self.server.addr
-                ),
-            )),
-            _ => Ok(()),
+            None => match self.server.open_address() {
+                Some((address, instead)) => Err(value(
+                    "SANDCASTLE_ACCESS_TOKEN",
+                    format!(
+                        "{address} can be reached from other machines, and whoever reaches this server can run commands on \
+                         it; set SANDCASTLE_ACCESS_TOKEN (for instance to the output of `openssl rand -hex 24`) or {instead}"
+                    ),
+                )),
+                None => Ok(()),
+            },
+            Some(_) => Ok(()),
         }
+    }
+}
+
+impl ServerConfig {
+    /// Where other machines may reach the server, and how to have that not be so.
+    fn open_address(&self) -> Option<(String, &'static str)> {
+        let listens = (!self.addr.ip().is_loopback()).then(|| (self.addr.to_string(), "listen on 127.0.0.1"));
+        let public = self.public_url.as_ref().filter(|url| url.is_open());
+        listens.or_else(|| public.map(|url| (url.to_string(), "unset SANDCASTLE_PUBLIC_URL")))
     }
 }
 
@@ -167,11 +178,18 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
     let data_dir = std::path::absolute(&data_dir)
         .map_err(|error| value("SANDCASTLE_DATA_DIR", format!("{}: {error}", data_dir.display())))?;
     let hosts = env.text("SANDCASTLE_ALLOWED_HOSTS").map(|list| list.split(',').map(str::to_owned).collect());
-    let preview_domain =
-        env.text("SANDCASTLE_PREVIEW_DOMAIN").or(table.preview_domain).unwrap_or_else(|| "localhost".to_owned());
+    let public_url = env.text("SANDCASTLE_PUBLIC_URL").or(table.public_url);
+    let public_url = public_url.map(|url| url.parse::<PublicUrl>()).transpose();
+    let public_url = public_url.map_err(|reason| value("SANDCASTLE_PUBLIC_URL", reason))?;
+    let preview_domain = env.text("SANDCASTLE_PREVIEW_DOMAIN").or(table.preview_domain);
+    let preview_domain = preview_domain
+        .or_else(|| public_url.as_ref().map(PublicUrl::preview_domain))
+        .unwrap_or_else(|| "localhost".to_owned());
     if preview_domain.contains([':', '/', '*']) {
         return Err(value("SANDCASTLE_PREVIEW_DOMAIN", "expected a bare domain name such as preview.example.org"));
     }
+    let proxies = env.text("SANDCASTLE_TRUSTED_PROXIES").map(|list| list.split(',').map(str::to_owned).collect());
+    let proxies = trusted_proxies(proxies.or(table.trusted_proxies), public_url.is_some())?;
     Ok(ServerConfig {
         addr,
         data_dir,
@@ -183,6 +201,8 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
             .map(|host| host.trim().to_ascii_lowercase())
             .filter(|host| !host.is_empty())
             .collect(),
+        public_url,
+        trusted_proxies: proxies,
         preview_domain: preview_domain.trim_matches('.').to_ascii_lowercase(),
         site_root: env
             .path("SANDCASTLE_SITE_ROOT")
@@ -191,6 +211,24 @@ fn server(sources: &Sources, env: &Env<'_>, file: &FileConfig) -> Result<ServerC
             .unwrap_or_else(find_site_root),
         leptos_toml: sources.file.as_ref().map(|(path, _)| path.clone()),
     })
+}
+
+/// Addresses and networks. A proxy on this machine goes without saying where a public address does say that there is one.
+fn trusted_proxies(named: Option<Vec<String>>, behind_one: bool) -> Result<Vec<IpNet>, ConfigError> {
+    let here = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let Some(named) = named else {
+        return Ok(if behind_one { here.map(IpNet::from).to_vec() } else { Vec::new() });
+    };
+    let network = |text: &str| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    named
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            let expected = || format!("\"{text}\" is no address or network such as 10.0.0.2 or 172.16.0.0/12");
+            network(text).ok_or_else(|| value("SANDCASTLE_TRUSTED_PROXIES", expected()))
+        })
+        .collect()
 }
 
 fn model(env: &Env<'_>, file: &FileConfig) -> Result<ModelConfig, ConfigError> {

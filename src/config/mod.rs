@@ -5,9 +5,12 @@
 mod dotenv;
 mod file;
 mod load;
+mod public;
 
 pub use load::{ConfigError, Overrides, Sources};
+pub use public::PublicUrl;
 
+use ipnet::IpNet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -54,6 +57,8 @@ impl Config {
                 data_dir,
                 access_token: None,
                 allowed_hosts: Vec::new(),
+                public_url: None,
+                trusted_proxies: Vec::new(),
                 preview_domain: "localhost".to_owned(),
                 site_root: PathBuf::from("target/site"),
                 leptos_toml: None,
@@ -117,11 +122,15 @@ pub struct ServerConfig {
     pub addr: SocketAddr,
     /// Database, workspaces, logs. Default `$XDG_DATA_HOME/sandcastle`.
     pub data_dir: PathBuf,
-    /// Required in the browser when listening on anything but loopback.
+    /// Required in the browser when other machines can reach the server.
     pub access_token: Option<Secret>,
     /// Host names the server answers to, besides loopback names and addresses.
     pub allowed_hosts: Vec<String>,
-    /// Domain under which previews live as `{port}-{sandbox}.{domain}`. Default `localhost`.
+    /// Where browsers reach the server, if that is not `addr`: behind a reverse proxy.
+    pub public_url: Option<PublicUrl>,
+    /// Whose `X-Forwarded-For` is believed. With `public_url`, this machine unless others are named; else nobody.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Domain under which previews live as `{port}-{sandbox}.{domain}`. Default the host of `public_url`, else `localhost`.
     pub preview_domain: String,
     /// Where the built browser files are. Default `target/site` beside the working directory or the binary.
     pub site_root: PathBuf,

@@ -95,6 +95,29 @@ fn an_address_others_can_reach_needs_a_token() {
 }
 
 #[test]
+fn behind_a_proxy_previews_have_its_scheme_and_domain_and_a_token_is_needed() {
+    let token = ("SANDCASTLE_ACCESS_TOKEN", "long enough to use");
+    let url = ("SANDCASTLE_PUBLIC_URL", "https://castle.example.org");
+    let server = resolve(&[url, token], "").server;
+    assert_eq!(server.public_url.as_ref().map(ToString::to_string).as_deref(), Some("https://castle.example.org"));
+    assert_eq!(server.preview_domain, "castle.example.org");
+    assert!(server.trusted_proxies.iter().all(|network| network.addr().is_loopback()));
+    assert_eq!(server.trusted_proxies.len(), 2);
+    let named = [url, token, ("SANDCASTLE_TRUSTED_PROXIES", "10.0.0.2, 172.16.0.0/12")];
+    let other = [&named[..], &[("SANDCASTLE_PREVIEW_DOMAIN", "apps.example.org")]].concat();
+    let server = resolve(&other, "").server;
+    let networks: Vec<String> = server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.2/32", "172.16.0.0/12"]);
+    assert_eq!(server.preview_domain, "apps.example.org");
+    assert!(resolve(&[], "").server.trusted_proxies.is_empty());
+    assert!(resolve(&[("SANDCASTLE_PUBLIC_URL", "http://localhost:8080")], "").server.access_token.is_none());
+    let error = refused(&[url], "");
+    assert!(error.starts_with("SANDCASTLE_ACCESS_TOKEN") && error.contains("unset SANDCASTLE_PUBLIC_URL"), "{error}");
+    assert!(refused(&[("SANDCASTLE_PUBLIC_URL", "castle.example.org")], "").contains("https://sandcastle.example.org"));
+    assert!(refused(&[("SANDCASTLE_TRUSTED_PROXIES", "proxy")], "").contains("172.16.0.0/12"));
+}
+
+#[test]
 fn restate_is_asked_for_by_name_and_reached_only_on_this_machine() {
     assert_eq!(resolve(&[], "").engine, EngineConfig::Embedded);
     assert_eq!(resolve(&[("WORKFLOW_ENGINE", "embedded")], "").engine, EngineConfig::Embedded);
