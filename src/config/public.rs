@@ -52,7 +52,9 @@ impl FromStr for PublicUrl {
             return Err(expected);
         }
         let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| expected)?,
+            Some(port) => port.as_u16(),
+            // What stands there is no number.
+            None if authority.as_str() != authority.host() => return Err(expected),
             None if https => 443,
             None => 80,
         };
