@@ -381,6 +381,27 @@ async fn a_plan_is_shown_as_one_list_that_advances_and_is_no_run() {
 }
 
 #[tokio::test]
+async fn a_check_that_cannot_be_made_is_answered_and_the_plan_is_shown() {
+    let steps = json!([
+        {"step": "The list", "status": "pending", "check": {"page": "http://evil.example.com/"}},
+        {"step": "The form", "status": "pending", "check": {"command": "x".repeat(1_000_000)}},
+        {"step": "The rest", "status": "pending", "check": {"file": "a.txt"}},
+    ]);
+    let plan = calls(&[("update_plan", &json!({"plan": steps}).to_string())]);
+    let many = json!({"plan": vec![json!({"step": "x", "status": "pending"}); 1_000]}).to_string();
+    let (_dir, bench, project) = bench(vec![plan, calls(&[("update_plan", &many)]), says("planned")]).await;
+    bench.agent.send(&project, "a list and a form", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    let checked: Vec<bool> = state.messages[1].plan.iter().map(|step| step.check.is_some()).collect();
+    assert_eq!(checked, [false, false, true]);
+    let requests = bench.fake.requests();
+    let told = tool_outputs(&requests[2]);
+    assert!(told[0].contains("The check of \"The list\" was left out: \"page\" must be a path of the app"), "{told:?}");
+    assert!(told[0].contains("\"The form\" was left out: \"command\" is longer than 1000"), "{told:?}");
+    assert!(told[1].contains("1 to 20 steps, not 1000"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_project_has_one_turn_at_a_time_whatever_is_replayed_or_submitted() {
     let go = Arc::new(Notify::new());
     let mut second = vec![Act::Wait(Arc::clone(&go))];
