@@ -79,10 +79,11 @@ fn conversation() -> impl Strategy<Value = EventBody> {
             attachments: Vec::new(),
             model: None
         }),
-        (run(), message()).prop_map(move |(turn, message)| EventBody::TurnStarted {
+        (run(), message(), 0..3u32).prop_map(move |(turn, message, waiting)| EventBody::TurnStarted {
             turn,
             message,
-            model: model.clone()
+            model: model.clone(),
+            waiting
         }),
         (message(), 0..6u32).prop_map(|(message, parts)| EventBody::TurnRewound { message, parts }),
         (message(), 0..6u32, text()).prop_map(|(message, part, text)| EventBody::TextDelta { message, part, text }),
