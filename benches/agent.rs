@@ -205,6 +205,7 @@ fn conversation(turn: usize) -> Outcome<Vec<EventBody>> {
             turn: run.clone(),
             message: message.clone(),
             model: ModelRef { id: "m".to_owned(), label: "Model".to_owned(), demo: false },
+            waiting: 0,
         },
     ];
     for piece in 0..6 {

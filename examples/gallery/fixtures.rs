@@ -213,7 +213,7 @@ fn huge(app: &str) -> PageData {
             },
         );
         let (message, turn) = (id(&format!("msg_{n}a")), id(&format!("run_{n}a")));
-        push(&mut state, EventBody::TurnStarted { turn, message, model: model() });
+        push(&mut state, EventBody::TurnStarted { turn, message, model: model(), waiting: 0 });
         push(&mut state, EventBody::TextDelta { message: id(&format!("msg_{n}a")), part: 0, text: text.into() });
         push(
             &mut state,

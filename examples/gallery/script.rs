@@ -92,7 +92,7 @@ pub fn turn(app: &str) -> Vec<(u64, Step)> {
     let mut e = |wait: u64, body: EventBody| steps.push((wait, Step::Event(body)));
     e(0, EventBody::ProjectCreated { project: id::<ProjectId>("prj_live"), name: "Yoga booking".into() });
     e(10, EventBody::UserMessage { message: id("msg_1"), text: PROMPT.into(), attachments: Vec::new(), model: None });
-    e(40, EventBody::TurnStarted { turn: run(1), message: m(), model: model() });
+    e(40, EventBody::TurnStarted { turn: run(1), message: m(), model: model(), waiting: 0 });
     e(
         900,
         EventBody::ReasoningDelta {

@@ -3,10 +3,10 @@
 use super::conversation::{result_step, tool_message};
 use super::gate::AgentDeps;
 use crate::config::Secret;
-use crate::domain::{ApiError, CallId, ErrorCode, EventBody, PlanState, PlanStep, ProjectId, RunId, RunStatus};
+use crate::domain::{ApiError, CallId, ErrorCode, EventBody, PlanState, ProjectId, RunId, RunStatus};
 use crate::llm::AnswerCall;
 use crate::store::now_ms;
-use crate::tools::{Action, Job, Report, ToolError};
+use crate::tools::{Action, Job, Planned, Report, ToolError};
 use crate::workflow::{RunRequest, TaskContext};
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +45,7 @@ impl Calls<'_> {
         let began = now_ms();
         let result = match self.deps.toolbox.prepare(self.project, &call.name, &call.arguments) {
             Ok(Action::Run(job)) => self.run(id, job).await?,
-            Ok(Action::Plan(steps)) => Ok(self.plan(id, steps).await?),
+            Ok(Action::Plan(plan)) => Ok(self.plan(id, plan).await?),
             Err(error) => Err(error),
         };
         let (ok, summary, mut output, in_vain) = match result {
@@ -120,8 +120,13 @@ impl Calls<'_> {
         }
     }
 
-    /// Shows a plan.
-    async fn plan(&self, call: &CallId, steps: Vec<PlanStep>) -> Result<Report, ApiError> {
+    /// Shows a plan. Its steps keep the checks they had.
+    async fn plan(&self, call: &CallId, plan: Planned) -> Result<Report, ApiError> {
+        let Planned { mut steps, left_out } = plan;
+        let state = self.deps.store.events().state(self.project).await?;
+        let message = state.messages.iter().rev().find(|m| m.turn.as_ref() == Some(&self.ctx.run));
+        let before = message.map(|m| m.plan.as_slice()).unwrap_or_default();
+        steps.iter_mut().for_each(|step| step.keep_check(before));
         let done = steps.iter().filter(|step| step.state == PlanState::Done).count();
         let summary = format!("{done} of {} done", steps.len());
         let bodies = vec![
@@ -129,7 +134,13 @@ impl Calls<'_> {
             EventBody::PlanChanged { call: call.clone(), steps },
         ];
         self.deps.store.events().append(self.project, bodies).await?;
-        Ok(Report { summary, output: "The person sees the plan.".to_owned(), in_vain: false })
+        let output = match left_out.as_slice() {
+            [] => "The person sees the plan.".to_owned(),
+            left_out => {
+                format!("The person sees the plan. {} Give it corrected with the next plan.", left_out.join(" "))
+            }
+        };
+        Ok(Report { summary, output, in_vain: false })
     }
 
     async fn show(&self, call: &CallId, title: &str, run: RunId) -> Result<(), ApiError> {
@@ -157,7 +168,7 @@ fn key(call: &AnswerCall) -> (String, String) {
 }
 
 /// The text with every secret's value replaced by its name.
-fn without_secrets(text: String, secrets: &BTreeMap<String, Secret>) -> String {
+pub(super) fn without_secrets(text: String, secrets: &BTreeMap<String, Secret>) -> String {
     // Shorter values are words that occur by themselves.
     let worth = secrets.iter().filter(|(_, value)| value.expose().len() >= SECRET_MIN);
     worth.fold(text, |text, (name, value)| text.replace(value.expose(), &format!("[value of {name}]")))

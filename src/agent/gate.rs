@@ -112,7 +112,8 @@ impl AgentDeps {
         }
     }
 
-    /// Submits a turn and announces it.
+    /// Submits a turn and announces it. Messages that a stop has left waiting go first, with their own model if it is
+    /// still there.
     pub(super) async fn start_turn(
         &self,
         guard: &Guard<'_>,
@@ -121,6 +122,14 @@ impl AgentDeps {
         model: Option<&str>,
         answering: ModelRef,
     ) -> Result<(), ApiError> {
+        let state = self.store.events().state(project).await?;
+        let (model, answering) = match state.model_asked_for().filter(|first| model != Some(*first)) {
+            Some(first) => match self.name_model(Some(first)).await {
+                Ok(named) => (Some(first), named),
+                Err(_) => (model, answering),
+            },
+            None => (model, answering),
+        };
         let input = TurnInput { model: model.map(str::to_owned), answering, money: None };
         self.start(guard, workflow, project, input).await
     }
@@ -134,7 +143,7 @@ impl AgentDeps {
         input: TurnInput,
     ) -> Result<(), ApiError> {
         let state = self.store.events().state(project).await?;
-        let prompt = state.unanswered().last().or(state.messages.last()).map(|m| m.text()).unwrap_or_default();
+        let prompt = state.next_prompts().last().or(state.messages.last()).map(|m| m.text()).unwrap_or_default();
         let title: String = prompt.lines().next().unwrap_or_default().chars().take(TITLE).collect();
         let payload =
             serde_json::to_value(&input).map_err(|e| ApiError::internal(format!("the turn cannot be encoded: {e}")))?;
@@ -168,7 +177,9 @@ impl AgentDeps {
         if state.turn.is_some() {
             return Err(ApiError::new(ErrorCode::Conflict, "Another turn is at work in this project."));
         }
-        let body = EventBody::TurnStarted { turn: turn.clone(), message: new_message_id(), model };
+        let waiting = state.unanswered().count() - state.next_prompts().count();
+        let waiting = waiting.try_into().unwrap_or(u32::MAX);
+        let body = EventBody::TurnStarted { turn: turn.clone(), message: new_message_id(), model, waiting };
         events.append(project, vec![body]).await?;
         Ok(())
     }

@@ -191,7 +191,7 @@ async fn turn(
                 continue;
             }
             After::Done => {
-                let Some(found) = deps.check(ctx, project, &message, checked).await? else {
+                let Some(found) = deps.check(ctx, project, &message, step).await? else {
                     return Ok(TurnOutcome::Completed);
                 };
                 if checked >= CHECKED_MAX {

@@ -159,7 +159,10 @@ fn trial_of(model: &str, known: &Known) -> ModelTrial {
                 Some(Ok(())) => trial_of(model, &Known::Tried(trial.found.clone())),
                 Some(Err(why)) => trial_of(model, &Known::Failed(why.clone())),
                 None => {
-                    let words = format!("Trying {model}… {}", trial.found.so_far(trial.asked));
+                    let words = match trial.waits {
+                        true => format!("{model} waits: another model is being tried."),
+                        false => format!("Trying {model}… {}", trial.found.so_far(trial.asked)),
+                    };
                     ModelTrial { words: words.trim_end().to_owned(), step: trial.step, running: true }
                 }
             }

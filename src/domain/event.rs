@@ -91,6 +91,9 @@ pub enum EventBody {
         message: MessageId,
         /// Which model answers.
         model: ModelRef,
+        /// How many of the messages that wait it leaves to the next turn. The answer stands before them.
+        #[serde(default)]
+        waiting: u32,
     },
     /// After a crash the step that was being streamed is streamed again: parts from this index on are dropped.
     TurnRewound {

@@ -38,7 +38,7 @@ pub use ids::{AttachmentId, CallId, CommandId, IdError, MessageId, ProjectId, Ru
 pub use json::{FromJson, Unread};
 pub use logs::{LogSlice, OutputChunk, OutputWindow};
 pub use network::{NetworkLine, NetworkMode, NetworkPolicy, NetworkView};
-pub use plan::{PlanState, PlanStep};
+pub use plan::{CheckError, CheckKind, PlanState, PlanStep, StepCheck};
 pub use run::{Attempt, LogLevel, RunDetail, RunLog, RunStatus, RunSummary, Step};
 pub use state::{Change, ProjectState};
 pub use time::{civil, parse_rfc3339, rfc3339, rfc3339_nanos};

@@ -158,9 +158,15 @@ impl ProjectState {
         self.messages.iter().skip(answered)
     }
 
-    /// The model that is to answer the messages that wait: what the last of them that names one says.
+    /// What the next turn answers: the first message that waits, and those right behind it with the same choice of model.
+    pub fn next_prompts(&self) -> impl Iterator<Item = &Message> {
+        let choice = self.unanswered().next().map(|message| &message.for_model);
+        self.unanswered().take_while(move |message| choice == Some(&message.for_model))
+    }
+
+    /// The model that is to answer them, if they name one.
     pub fn model_asked_for(&self) -> Option<&str> {
-        self.unanswered().filter_map(|message| message.for_model.as_deref()).last()
+        self.unanswered().next()?.for_model.as_deref()
     }
 
     /// The project as a line of a list.
@@ -192,8 +198,10 @@ impl ProjectState {
                 self.messages.push(sent);
                 vec![Change::Messages]
             }
-            EventBody::TurnStarted { turn, message, model } => {
-                self.messages.push(Message::assistant(message.clone(), at, turn.clone(), model.clone()));
+            EventBody::TurnStarted { turn, message, model, waiting } => {
+                let left = self.unanswered().count().min(*waiting as usize);
+                let answer = Message::assistant(message.clone(), at, turn.clone(), model.clone());
+                self.messages.insert(self.messages.len() - left, answer);
                 self.turn = Some(TurnView { run: turn.clone(), message: message.clone(), started_at: at });
                 vec![Change::Messages, Change::Turn]
             }

@@ -79,10 +79,11 @@ fn conversation() -> impl Strategy<Value = EventBody> {
             attachments: Vec::new(),
             model: None
         }),
-        (run(), message()).prop_map(move |(turn, message)| EventBody::TurnStarted {
+        (run(), message(), 0..3u32).prop_map(move |(turn, message, waiting)| EventBody::TurnStarted {
             turn,
             message,
-            model: model.clone()
+            model: model.clone(),
+            waiting
         }),
         (message(), 0..6u32).prop_map(|(message, parts)| EventBody::TurnRewound { message, parts }),
         (message(), 0..6u32, text()).prop_map(|(message, part, text)| EventBody::TextDelta { message, part, text }),
@@ -191,9 +192,22 @@ fn line() -> impl Strategy<Value = NetworkLine> {
     )
 }
 
+fn check() -> impl Strategy<Value = StepCheck> {
+    let kinds = vec![CheckKind::Page, CheckKind::File, CheckKind::Command];
+    (select(kinds), text(), proptest::option::of(text())).prop_map(|(kind, target, contains)| StepCheck {
+        kind,
+        target,
+        contains,
+    })
+}
+
 fn history() -> impl Strategy<Value = EventBody> {
     let states = vec![PlanState::Todo, PlanState::Doing, PlanState::Done];
-    let step = (text(), select(states)).prop_map(|(title, state)| PlanStep { title, state });
+    let step = (text(), select(states), proptest::option::of(check())).prop_map(|(title, state, check)| PlanStep {
+        title,
+        state,
+        check,
+    });
     prop_oneof![
         (message(), text(), vec(attachment(), 0..3)).prop_map(|(message, text, attachments)| EventBody::UserMessage {
             message,

@@ -77,6 +77,20 @@ impl Service {
             () = cancel.cancelled() => return Err(SandboxError::Cancelled),
             answer = answer(&entry, &live, port, deadline) => answer.map_err(SandboxError::Unanswered)?,
         };
+        self.get_page(project, port, path, deadline.saturating_duration_since(Instant::now()), cancel).await
+    }
+
+    /// Reads a page of an app that is known to answer: its status and its beginning.
+    pub async fn get_page(
+        &self,
+        project: &ProjectId,
+        port: u16,
+        path: &str,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<(u16, String), SandboxError> {
+        let entry = self.inner.entry(project).await?;
+        let live = self.up(&entry).await?;
         let read = async {
             let mut connection = live.instance.connect(port).await.map_err(|_| SandboxError::PortClosed(port))?;
             connection.write_all(get(port, path, "1.0").as_bytes()).await?;
@@ -86,7 +100,7 @@ impl Service {
         };
         let page = tokio::select! {
             () = cancel.cancelled() => return Err(SandboxError::Cancelled),
-            page = tokio::time::timeout_at(deadline, read) => page,
+            page = tokio::time::timeout(timeout, read) => page,
         };
         let page =
             page.map_err(|_| SandboxError::Unanswered(format!("port {port} did not send its page in time")))??;

@@ -39,6 +39,8 @@ struct Inner {
 pub struct Trial {
     /// Grows with each piece of news.
     pub step: u32,
+    /// Whether it waits for the end of another.
+    pub waits: bool,
     /// Questions answered so far.
     pub asked: usize,
     /// What they showed.
@@ -120,7 +122,8 @@ impl Trials {
             return news.clone();
         }
         lock(&self.0.failed).remove(id);
-        let (tell, news) = watch::channel(Trial::default());
+        // The first news is that there will be some.
+        let (tell, news) = watch::channel(Trial { step: 1, waits: !under_way.is_empty(), ..Trial::default() });
         under_way.insert(id.to_owned(), news.clone());
         let (this, id) = (self.clone(), id.to_owned());
         self.0.tasks.spawn(async move {
@@ -133,6 +136,11 @@ impl Trials {
 
     async fn run(&self, id: &str, tell: &watch::Sender<Trial>) {
         let Ok(_turn) = self.0.turn.acquire().await else { return };
+        tell.send_if_modified(|trial| {
+            let waited = std::mem::take(&mut trial.waits);
+            trial.step += u32::from(waited);
+            waited
+        });
         let tried = tokio::time::timeout(PATIENCE, self.battery(id, tell)).await;
         let found = match tried {
             Ok(Ok(found)) => Ok(found),
@@ -169,7 +177,7 @@ impl Trials {
         let apart = self.0.catalog.apart(id, spoken).await?;
         let mut news = |found: &Aptitude, asked: usize| {
             let found = Aptitude { spoken: apart.speaks_tools(), ..found.clone() };
-            tell.send_modify(|trial| *trial = Trial { step: trial.step + 1, asked, found, end: None });
+            tell.send_modify(|trial| *trial = Trial { step: trial.step + 1, asked, found, ..Trial::default() });
         };
         let found = probe(&apart.client, &apart.wire, &self.0.stop, &mut news).await?;
         Ok(Aptitude { spoken: apart.speaks_tools(), ..found })

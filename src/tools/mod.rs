@@ -16,6 +16,7 @@ mod read_file;
 mod read_logs;
 mod run_command;
 mod search_files;
+mod step_check;
 mod stop_command;
 mod text;
 mod update_plan;
@@ -41,7 +42,16 @@ pub enum Action {
     /// A task to run.
     Run(Job),
     /// A plan to show.
-    Plan(Vec<PlanStep>),
+    Plan(Planned),
+}
+
+/// A plan to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// All of it.
+    pub steps: Vec<PlanStep>,
+    /// Checks that could not be read, each in a sentence for the model.
+    pub left_out: Vec<String>,
 }
 
 /// A task to run for a call.
@@ -171,7 +181,7 @@ mod tests {
         let toolbox = Toolbox::new(RunCommandLimits { default: Duration::from_secs(300) });
         match toolbox.prepare(&project, name, arguments)? {
             Action::Run(job) => Ok(job),
-            Action::Plan(steps) => panic!("{steps:?}"),
+            Action::Plan(plan) => panic!("{plan:?}"),
         }
     }
 

@@ -41,7 +41,7 @@ fn project(outcome: TurnOutcome) -> PageData {
             attachments: Vec::new(),
             model: None,
         },
-        EventBody::TurnStarted { turn: turn(), message: answer(), model },
+        EventBody::TurnStarted { turn: turn(), message: answer(), model, waiting: 0 },
         EventBody::TextDelta { message: answer(), part: 0, text: "On it.".into() },
         EventBody::PartRendered { message: answer(), part: 0, html: "<p>On it.</p>".into() },
         EventBody::ToolCallStarted { message: answer(), part: 1, call: call(), tool: "run_command".into() },

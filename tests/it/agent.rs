@@ -138,6 +138,46 @@ async fn messages_sent_meanwhile_are_answered_by_the_next_turn() {
 }
 
 #[tokio::test]
+async fn messages_that_wait_for_different_models_are_answered_in_turns_of_their_own() {
+    let go = Arc::new(Notify::new());
+    let mut first = vec![Act::Wait(Arc::clone(&go))];
+    first.extend(says("one"));
+    let (_dir, bench, project) = bench(vec![first, says("two"), says("three"), says("four")]).await;
+    for (text, model) in
+        [("a", None), ("b", Some("other")), ("c", Some("other")), ("d", Some("test-model")), ("e", Some("other"))]
+    {
+        bench.agent.send(&project, text, model).await.unwrap();
+    }
+    go.notify_one();
+    let state = bench.turns(&project, 4).await;
+    let said: Vec<String> = state.messages.iter().map(|m| m.text()).collect();
+    assert_eq!(said, ["a", "one", "b", "c", "two", "d", "three", "e", "four"]);
+    let requests = bench.fake.requests();
+    let asked: Vec<&str> = requests.iter().map(|r| r["model"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["test-model", "other", "test-model", "other"]);
+    let last = |request: &Value| request["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+    assert_eq!(requests.iter().map(last).collect::<Vec<_>>(), ["a", "c", "d", "e"]);
+}
+
+#[tokio::test]
+async fn a_message_that_a_stop_left_waiting_is_answered_before_the_next_one_by_its_own_model() {
+    let asked = Arc::new(Notify::new());
+    let hangs = vec![Act::Tell(Arc::clone(&asked)), Act::Hang];
+    let (_dir, bench, project) = bench(vec![hangs, says("one"), says("two")]).await;
+    bench.agent.send(&project, "a", None).await.unwrap();
+    asked.notified().await;
+    bench.agent.send(&project, "b", Some("other")).await.unwrap();
+    bench.agent.stop(&project).await.unwrap();
+    assert_eq!(bench.state(&project).await.unanswered().count(), 1);
+    bench.agent.send(&project, "c", Some("test-model")).await.unwrap();
+    let state = bench.turns(&project, 3).await;
+    let said: Vec<String> = state.messages.iter().map(|m| m.text()).collect();
+    assert_eq!(said, ["a", "", "b", "one", "c", "two"]);
+    let asked: Vec<Value> = bench.fake.requests().iter().map(|r| r["model"].clone()).collect();
+    assert_eq!(asked, ["test-model", "other", "test-model"]);
+}
+
+#[tokio::test]
 async fn a_message_that_waits_is_answered_by_the_model_it_was_sent_with_also_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let asked = Arc::new(Notify::new());
@@ -378,6 +418,27 @@ async fn a_plan_is_shown_as_one_list_that_advances_and_is_no_run() {
         })
         .collect();
     assert_eq!(seen, [0, 2]);
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_be_made_is_answered_and_the_plan_is_shown() {
+    let steps = json!([
+        {"step": "The list", "status": "pending", "check": {"page": "http://evil.example.com/"}},
+        {"step": "The form", "status": "pending", "check": {"command": "x".repeat(1_000_000)}},
+        {"step": "The rest", "status": "pending", "check": {"file": "a.txt"}},
+    ]);
+    let plan = calls(&[("update_plan", &json!({"plan": steps}).to_string())]);
+    let many = json!({"plan": vec![json!({"step": "x", "status": "pending"}); 1_000]}).to_string();
+    let (_dir, bench, project) = bench(vec![plan, calls(&[("update_plan", &many)]), says("planned")]).await;
+    bench.agent.send(&project, "a list and a form", None).await.unwrap();
+    let state = bench.turns(&project, 1).await;
+    let checked: Vec<bool> = state.messages[1].plan.iter().map(|step| step.check.is_some()).collect();
+    assert_eq!(checked, [false, false, true]);
+    let requests = bench.fake.requests();
+    let told = tool_outputs(&requests[2]);
+    assert!(told[0].contains("The check of \"The list\" was left out: \"page\" must be a path of the app"), "{told:?}");
+    assert!(told[0].contains("\"The form\" was left out: \"command\" is longer than 1000"), "{told:?}");
+    assert!(told[1].contains("1 to 20 steps, not 1000"), "{told:?}");
 }
 
 #[tokio::test]

@@ -83,6 +83,25 @@ async fn the_go_server_is_built_and_answers_where_go_is_and_its_absence_is_named
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_board_is_planned_and_its_receipt_has_evidence_for_each_step() {
+    let demo = Demo::start().await;
+    let id = demo.ask("A calm kanban board for a small team").await;
+    let state = demo.settled(&id).await;
+    let checks = &state.messages.last().unwrap().checks;
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    // Cards are drawn by a script: without a browser nobody has seen them.
+    let cards = of("A page with four lanes and sample cards");
+    let looked = checks.iter().any(|check| check.name == "A browser runs it");
+    assert_eq!(cards.detail.contains("a browser shows \"Interview five harbour masters\""), looked, "{cards:?}");
+    assert_eq!(cards.skipped, !looked);
+    assert_eq!(of("A server that keeps the board").detail, "GET /api/board: HTTP 200");
+    assert!(of("Light and dark colours").detail.contains("contains \"light-dark(\""), "{checks:?}");
+    assert!(of("Moving cards by hand and by arrow keys").skipped, "nobody tried");
+    demo.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_python_dashboard_is_served_and_turns_dark_when_asked() {
     let demo = Demo::start().await;
     let id = demo.ask("A sales dashboard in Python for a small coffee roastery").await;

@@ -260,7 +260,7 @@ async fn a_message_that_cannot_be_sent_again_takes_nothing_back() {
         model: None,
     };
     let finished = EventBody::TurnFinished { turn: turn.clone(), outcome: TurnOutcome::Completed, usage: None };
-    let log = vec![asked("build a shop"), EventBody::TurnStarted { turn, message, model }, finished];
+    let log = vec![asked("build a shop"), EventBody::TurnStarted { turn, message, model, waiting: 0 }, finished];
     events.append(&project, log).await.unwrap();
     let before = events.state(&project).await.unwrap();
     let body = json!({"message": before.messages[0].id, "text": "build a bank", "model": "no-such-model"});

@@ -292,6 +292,68 @@ async fn a_page_with_an_open_stream_of_events_is_looked_at_and_its_late_error_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_scripts_draw_is_seen_by_one_browser_on_each_page_that_is_asked_for() {
+    let inside = Inside::new().await;
+    let page = |words: &str| {
+        let script = format!("setTimeout(() => document.body.append('{words}'.split('').reverse().join('')), 100)");
+        format!("<!doctype html><body><p>Shop</p><script>{script}</script></body>")
+    };
+    let (first, second) = (page("klim yuB"), page("daerb yuB"));
+    inside.serve(&[("index.html", &first), ("list.html", &second)], "python3 -m http.server 3000").await;
+    let step = |page: &str, contains: &str| {
+        let check = json!({"kind": "page", "target": page, "contains": contains});
+        json!({"title": format!("{page} {contains}"), "state": "done", "check": check})
+    };
+    let steps = [step("/", "Buy milk"), step("/list.html", "Buy bread"), step("/list.html", "Buy milk")];
+    let input = json!({"project": inside.project, "port": 3000, "steps": steps});
+    let found = inside.run_with("selfCheck", input).await.unwrap()["steps"].clone();
+    let line = |at: usize| (found[at]["ok"] == true, found[at]["detail"].as_str().unwrap().to_owned());
+    if has_browser() {
+        assert_eq!(line(0), (true, "GET /: HTTP 200, a browser shows \"Buy milk\"".to_owned()));
+        assert_eq!(line(1), (true, "GET /list.html: HTTP 200, a browser shows \"Buy bread\"".to_owned()));
+        let missing = "GET /list.html: HTTP 200, but a browser does not show \"Buy milk\". It shows: Shop Buy bread";
+        assert_eq!(line(2), (false, missing.to_owned()));
+        let state = inside.store.events().state(&inside.project).await.unwrap();
+        assert_eq!(state.commands.iter().filter(|command| command.line.contains("in a browser")).count(), 1);
+    } else {
+        assert!(found.as_array().unwrap().iter().all(|found| found["skipped"] == true), "{found}");
+    }
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_that_lead_out_of_the_app_are_refused_also_where_a_run_is_submitted_by_hand() {
+    let inside = Inside::new().await;
+    inside.serve(&[("index.html", "<p>Shop</p>")], "python3 -m http.server 3000").await;
+    let step =
+        |kind: &str, target: &str| json!({"title": "x", "state": "done", "check": {"kind": kind, "target": target}});
+    let mut steps = vec![
+        step("page", "//evil.example.com/"),
+        step("page", "http://evil.example.com/"),
+        step("page", "/a HTTP/1.0\r\nHost: evil"),
+        step("page", "/../x"),
+        step("page", &"/x".repeat(100_000)),
+        step("file", "../../etc/passwd"),
+        step("file", "/etc/passwd"),
+        step("file", "a\0b"),
+        step("command", "echo a\0b"),
+        step("command", &"x".repeat(1_000_000)),
+    ];
+    steps.extend((0..1_000).map(|n| step("file", &format!("{n}.txt"))));
+    let input = json!({"project": inside.project, "port": 3000, "steps": steps});
+    let checked = inside.run_with("selfCheck", input).await.unwrap();
+    let found = checked["steps"].as_array().unwrap();
+    assert_eq!(found.len(), 20, "the others are left out");
+    for line in found {
+        assert_eq!(line["ok"], false, "{line}");
+        assert!(line["detail"].as_str().unwrap().len() < 300, "{line}");
+    }
+    let ran = inside.store.events().state(&inside.project).await.unwrap();
+    assert!(ran.commands.iter().all(|command| !command.line.contains("xxx") && !command.line.contains("echo")));
+    inside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_look_that_is_cancelled_ends_its_browser() {
     let inside = Inside::new().await;
     let page = "<!doctype html><body><h1>Busy</h1><script>while (true) {}</script></body>";

@@ -23,6 +23,7 @@ mod llm;
 mod misbehaving;
 mod models;
 mod otlp;
+mod plan;
 mod preview;
 mod real_model;
 mod remote;

@@ -182,11 +182,17 @@ async fn a_model_nobody_is_billed_for_is_tried_when_chosen_and_tells_its_results
     let app = trying(&provider).await;
     let saved = send(&app, "/settings/models", &endpoint("Box", &own.endpoint.base_url)).await;
     assert_eq!(saved.headers()["location"], "/settings/models?follow=true");
-    let news = told(&app, "box/a", 0).await;
+    // The first news comes at once and says nothing yet.
+    let news = told(&app, "box/a", 1).await;
     assert!(news["words"].as_str().unwrap().contains("Trying box/a… calls a tool ✓"), "{news}");
     let html = app.get("/settings/models?follow=true").send().await.unwrap();
     assert_eq!(html.headers()["refresh"], "2");
     assert!(html.text().await.unwrap().contains("calls a tool ✓"));
+    let queued = told(&app, "box/b", 0).await;
+    assert_eq!(
+        (&queued["words"], &queued["running"]),
+        (&json!("box/b waits: another model is being tried."), &json!(true))
+    );
     // A message is answered meanwhile.
     assert_eq!(ask(&app, "box/d").await, "meanwhile");
     for _ in 0..3 {

@@ -58,7 +58,11 @@ fn trials(trials: &Trials) -> Vec<TrialRow> {
     let row = |(id, known): (String, Known)| match known {
         Known::UnderWay(news) => {
             let trial = news.borrow();
-            Some(TrialRow { id, words: trial.found.so_far(trial.asked), running: true })
+            let words = match trial.waits {
+                true => "waits for the one before it".to_owned(),
+                false => trial.found.so_far(trial.asked),
+            };
+            Some(TrialRow { id, words, running: true })
         }
         Known::Failed(words) => Some(TrialRow { id, words, running: false }),
         Known::Tried(_) | Known::Nothing => None,

@@ -100,11 +100,13 @@ pub fn Outcome(
 #[component]
 fn Receipt(checks: Vec<Checked>) -> impl IntoView {
     let failed = checks.iter().filter(|c| !c.ok).count();
-    let made = checks.iter().filter(|c| !c.skipped).count();
-    let words = match failed {
-        0 => format!("{made} checks passed"),
-        n => format!("{n} of {made} checks failed"),
-    };
+    let skipped = checks.iter().filter(|c| c.skipped).count();
+    let mut words = format!("{} checked", checks.len() - skipped);
+    for (count, what) in [(skipped, "not checked"), (failed, "failed")] {
+        if count > 0 {
+            words.push_str(&format!(" · {count} {what}"));
+        }
+    }
     let rows = checks
         .into_iter()
         .map(|c| {

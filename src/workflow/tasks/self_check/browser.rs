@@ -5,8 +5,9 @@
 //! the walls around it are ours already. It is led over its stdin and stdout and opens no port, so nobody meets it among
 //! the app's.
 
-use super::look::Look;
+use super::look::{Look, Seen};
 use super::messages::Messages;
+use super::route::Route;
 use super::{SelfCheck, check, cut};
 use crate::domain::{Checked, CommandExit, CommandId, ProjectId};
 use crate::sandbox::{CommandSpec, Piped, SandboxError};
@@ -16,12 +17,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-/// Starting, loading and drawing may take so long.
+/// Starting, loading and drawing the first page may take so long.
 const LOOK: Duration = Duration::from_secs(30);
+/// And each page behind it so long.
+const PAGE: Duration = Duration::from_secs(8);
 /// Then the browser has so long to end by itself, and takes its profile away.
 const CLOSE: Duration = Duration::from_secs(5);
-/// The command's limit, for when nobody is there to end it.
-const LIMIT: Duration = Duration::from_secs(45);
+/// The command's limit is so much more, for when nobody is there to end it.
+const UNATTENDED: Duration = Duration::from_secs(15);
 /// Bytes of a picture that is kept.
 const PICTURE_MAX: usize = 4 << 20;
 /// What the shell answers when there is no browser.
@@ -45,38 +48,36 @@ exec 5>&1
   about:blank 3<&0 4>&5 5>&- 2>&1 >/dev/null | grep CONSOLE >&2
 rm -rf "$profile""#;
 
-/// What was seen of a page.
-#[derive(Debug, Default)]
-struct Seen {
-    errors: Vec<String>,
-    picture: Option<Vec<u8>>,
-}
-
 impl SelfCheck {
-    /// What a browser sees of the app: a picture and the errors of its scripts.
+    /// What a browser sees of the app: a picture and the errors of its scripts. And the words of these pages, as far as
+    /// it came to them.
     pub(super) async fn look(
         &self,
         ctx: &TaskContext,
         project: &ProjectId,
         port: u16,
-    ) -> Result<Checked, SandboxError> {
+        pages: &[&str],
+    ) -> Result<(Checked, Vec<(String, String)>), SandboxError> {
+        let route = Route::new(port, pages);
+        let patience = (0..route.left()).fold(LOOK, |sum, _| sum + PAGE);
         let spec = CommandSpec {
             line: SCRIPT.to_owned(),
-            timeout: Some(LIMIT),
+            timeout: Some(patience + UNATTENDED),
             run: Some(ctx.run.clone()),
             ..CommandSpec::default()
         };
         let Piped { command, stdin, stdout } = self.service.start_piped(project, spec).await?;
         let seen = tokio::select! {
-            seen = watch(stdin, stdout, format!("http://localhost:{port}/")) => seen,
+            seen = watch(stdin, stdout, route, patience) => seen,
             () = ctx.cancel.cancelled() => Err("stopped".to_owned()),
         };
         let exit = self.close(ctx, project, &command).await?;
-        let skipped = |why: String| Checked { skipped: true, ..check("Not looked at in a browser", true, why) };
+        let skipped =
+            |why: String| (Checked { skipped: true, ..check("Not looked at in a browser", true, why) }, Vec::new());
         if exit.code == Some(NO_BROWSER) {
             return Ok(skipped("there is no Chromium on this machine".to_owned()));
         }
-        let Seen { errors, picture } = match seen {
+        let Seen { errors, picture, words } = match seen {
             Ok(seen) => seen,
             // The browser's own trouble is not the app's.
             Err(why) => return Ok(skipped(format!("the browser showed nothing: {why} ({})", exit.describe()))),
@@ -86,7 +87,7 @@ impl SelfCheck {
             Some(picture) => self.attachments.put(picture).await.ok(),
             None => None,
         };
-        Ok(Checked { image, ..check("A browser runs it", errors.is_empty(), cut(&detail)) })
+        Ok((Checked { image, ..check("A browser runs it", errors.is_empty(), cut(&detail)) }, words))
     }
 
     /// Waits for the end of a browser whose stdin has ended. Whoever cancels does not wait for that.
@@ -103,26 +104,30 @@ impl SelfCheck {
     }
 }
 
-/// Leads a browser to the page. Errors that were found count also where the browser fails later.
-async fn watch(stdin: mpsc::Sender<Bytes>, stdout: mpsc::Receiver<Bytes>, url: String) -> Result<Seen, String> {
+/// Leads a browser through the app. What was seen counts also where the browser fails later.
+async fn watch(
+    stdin: mpsc::Sender<Bytes>,
+    stdout: mpsc::Receiver<Bytes>,
+    route: Route,
+    patience: Duration,
+) -> Result<Seen, String> {
     let began = Instant::now();
-    let mut look = Look::new(url, began);
-    match lead(&mut look, stdin, stdout, began + LOOK).await {
-        Ok(picture) => Ok(Seen { errors: look.errors(), picture: Some(picture) }),
-        Err(why) => match look.errors() {
-            errors if errors.is_empty() => Err(why),
-            errors => Ok(Seen { errors, picture: None }),
-        },
+    let mut look = Look::new(route, began);
+    let led = lead(&mut look, stdin, stdout, began + patience).await;
+    let seen = look.into_seen();
+    match led {
+        Err(why) if seen.errors.is_empty() && seen.picture.is_none() => Err(why),
+        _ => Ok(seen),
     }
 }
 
-/// Says and hears until there is a picture.
+/// Says and hears until there is no more to see.
 async fn lead(
     look: &mut Look,
     stdin: mpsc::Sender<Bytes>,
     mut stdout: mpsc::Receiver<Bytes>,
     deadline: Instant,
-) -> Result<Vec<u8>, String> {
+) -> Result<(), String> {
     let late = || "it was not done in time".to_owned();
     let ended = || "it ended".to_owned();
     let mut messages = Messages::default();
@@ -130,8 +135,8 @@ async fn lead(
         for message in look.unsent() {
             timeout_at(deadline, stdin.send(message)).await.map_err(|_| late())?.map_err(|_| ended())?;
         }
-        if let Some(picture) = look.picture() {
-            return Ok(picture);
+        if look.is_done() {
+            return Ok(());
         }
         tokio::select! {
             said = stdout.recv() => for message in messages.take(&said.ok_or_else(ended)?)? {
@@ -156,15 +161,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_browser_that_ends_or_floods_has_shown_nothing() {
-        let url = "http://localhost:3000/";
+        let watch = |stdin, stdout| watch(stdin, stdout, Route::new(3000, &[]), LOOK);
         let (stdin, _said) = mpsc::channel(16);
         let (_, stdout) = mpsc::channel(1);
-        assert_eq!(watch(stdin, stdout, url.to_owned()).await.unwrap_err(), "it ended");
+        assert_eq!(watch(stdin, stdout).await.unwrap_err(), "it ended");
 
         let (stdin, _said) = mpsc::channel(16);
         let (flood, stdout) = mpsc::channel(1);
         let flooding = async move { while flood.send(vec![0; 32 * 1024].into()).await.is_ok() {} };
-        let (seen, ()) = tokio::join!(watch(stdin, stdout, url.to_owned()), flooding);
+        let (seen, ()) = tokio::join!(watch(stdin, stdout), flooding);
         assert_eq!(seen.unwrap_err(), "it said too much");
     }
 }

@@ -1,7 +1,9 @@
-//! One look at a page by the DevTools protocol: what the browser is asked, and what its messages mean. Here is no I/O and
-//! no clock, and nothing a message says is relied on.
+//! One look at an app by the DevTools protocol: what the browser is asked, and what its messages mean. Of the first page a
+//! picture is taken, and each page of the route is read. Here is no I/O and no clock, and nothing a message says is
+//! relied on.
 
 use super::messages::{Entry, Message, Params, cut};
+use super::route::{READ, Route};
 use super::traffic::Traffic;
 use crate::domain::image_type;
 use base64::Engine as _;
@@ -13,7 +15,7 @@ use tokio::time::Instant;
 
 /// A page that is never quiet is drawn so long after it has loaded.
 const RESTLESS: Duration = Duration::from_secs(5);
-/// A page that never finishes loading is drawn so long after the beginning.
+/// A page that never finishes loading is drawn so long after it was asked for.
 const UNLOADED: Duration = Duration::from_secs(20);
 /// Characters of a session's name, which is repeated with each message to it.
 const SESSION_MAX: usize = 100;
@@ -22,10 +24,23 @@ const REPLIES_MAX: usize = 50;
 /// Errors that are told.
 const ERRORS: usize = 5;
 
-/// One look at one page, from the first message to the picture.
+/// What was seen of an app.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Errors of its pages, each once: those nobody caught, those its scripts wrote to the console, and what of its own
+    /// it could not load.
+    pub errors: Vec<String>,
+    /// The first page: a PNG by its first bytes.
+    pub picture: Option<Vec<u8>>,
+    /// The words of each page that was read, by its path.
+    pub words: Vec<(String, String)>,
+}
+
+/// One look at one app, from the first message to the last page.
 #[derive(Debug)]
 pub struct Look {
-    url: String,
+    route: Route,
+    /// When this page was asked for.
     began: Instant,
     /// Messages to be sent, each with its NUL.
     unsent: Vec<Bytes>,
@@ -36,6 +51,7 @@ pub struct Look {
     preparing: Vec<u64>,
     navigation: Option<u64>,
     capture: Option<u64>,
+    reading: Option<u64>,
     /// Whether the page is there, if only in part.
     shown: bool,
     loaded: Option<Instant>,
@@ -43,13 +59,14 @@ pub struct Look {
     replies: usize,
     errors: Vec<String>,
     picture: Option<Vec<u8>>,
+    done: bool,
 }
 
 impl Look {
-    /// A look at this address.
-    pub fn new(url: String, now: Instant) -> Self {
+    /// A look at these pages.
+    pub fn new(route: Route, now: Instant) -> Self {
         let mut look = Self {
-            url,
+            route,
             began: now,
             unsent: Vec::new(),
             sent: 0,
@@ -57,12 +74,14 @@ impl Look {
             preparing: Vec::new(),
             navigation: None,
             capture: None,
+            reading: None,
             shown: false,
             loaded: None,
             traffic: Traffic::new(now),
             replies: 0,
             errors: Vec::new(),
             picture: None,
+            done: false,
         };
         look.attach(None);
         look
@@ -77,7 +96,7 @@ impl Look {
     pub fn hear(&mut self, message: &[u8], now: Instant) -> Result<(), String> {
         let Ok(message) = serde_json::from_slice::<Message>(message) else { return Ok(()) };
         match (message.id, message.method.as_deref()) {
-            (Some(id), _) => self.answered(id, message),
+            (Some(id), _) => self.answered(id, message, now),
             (None, Some("Target.attachedToTarget")) => {
                 self.attached(message);
                 Ok(())
@@ -98,48 +117,85 @@ impl Look {
         }
     }
 
-    /// When the picture is to be taken, if nothing more is heard.
+    /// When the page is to be drawn or read, if nothing more is heard.
     pub fn due(&self) -> Option<Instant> {
-        if !self.shown || self.capture.is_some() {
+        if !self.shown || self.capture.is_some() || self.reading.is_some() {
             return None;
         }
         let Some(loaded) = self.loaded else { return Some(self.began + UNLOADED) };
         Some(self.traffic.quiet_at().min(loaded + RESTLESS))
     }
 
-    /// Takes the picture.
+    /// Takes the picture of the first page, and reads the others.
     pub fn draw(&mut self) {
-        self.capture = Some(self.ask("Page.captureScreenshot", json!({"format": "png"})));
+        match self.picture {
+            None => self.capture = Some(self.ask("Page.captureScreenshot", json!({"format": "png"}))),
+            Some(_) => self.read(),
+        }
     }
 
-    /// The picture, once there is one: a PNG by its first bytes.
-    pub fn picture(&mut self) -> Option<Vec<u8>> {
-        self.picture.take()
+    /// Whether there is no more to see.
+    pub fn is_done(&self) -> bool {
+        self.done
     }
 
-    /// Errors of the page, each once: those nobody caught, those its scripts wrote to the console, and what of its own
-    /// it could not load.
-    pub fn errors(self) -> Vec<String> {
-        self.errors
+    /// What was seen until now.
+    pub fn into_seen(self) -> Seen {
+        Seen { errors: self.errors, picture: self.picture, words: self.route.into_words() }
     }
 
-    fn answered(&mut self, id: u64, message: Message) -> Result<(), String> {
+    fn read(&mut self) {
+        self.reading = Some(self.ask("Runtime.evaluate", json!({"expression": READ, "returnByValue": true})));
+    }
+
+    fn navigate(&mut self) {
+        self.navigation = Some(self.ask("Page.navigate", json!({"url": self.route.address()})));
+    }
+
+    /// Leaves this page for the next one.
+    fn go_on(&mut self, now: Instant) {
+        self.done = !self.route.go_on();
+        if !self.done {
+            (self.began, self.shown, self.loaded) = (now, false, None);
+            (self.capture, self.reading) = (None, None);
+            self.navigate();
+        }
+    }
+
+    fn answered(&mut self, id: u64, message: Message, now: Instant) -> Result<(), String> {
         if let Some(at) = self.preparing.iter().position(|call| *call == id) {
             self.preparing.swap_remove(at);
             if self.preparing.is_empty() {
-                self.navigation = Some(self.ask("Page.navigate", json!({"url": self.url})));
+                self.navigate();
             }
             return Ok(());
         }
         let refused = message.error.map(|error| error.message.unwrap_or_default());
         if Some(id) == self.navigation {
             let failed = refused.or(message.result.error_text).filter(|why| !why.is_empty());
-            return failed.map_or(Ok(()), |why| Err(format!("the page was not loaded: {}", cut(&why))));
+            return match failed {
+                None => Ok(()),
+                Some(why) if self.picture.is_none() => Err(format!("the page was not loaded: {}", cut(&why))),
+                Some(_) => {
+                    self.go_on(now);
+                    Ok(())
+                }
+            };
         }
         if Some(id) == self.capture {
             let picture = message.result.data.and_then(|data| STANDARD.decode(data).ok());
             self.picture = picture.filter(|picture| image_type(picture) == Some("image/png"));
-            return if self.picture.is_some() { Ok(()) } else { Err("it took no picture".to_owned()) };
+            if self.picture.is_none() {
+                return Err("it took no picture".to_owned());
+            }
+            self.read();
+            return Ok(());
+        }
+        if Some(id) == self.reading {
+            if let Value::String(words) = &message.result.result.value {
+                self.route.read(words);
+            }
+            self.go_on(now);
         }
         Ok(())
     }
@@ -197,8 +253,8 @@ impl Look {
     }
 
     fn is_own(&self, entry: &Entry) -> bool {
-        let path = entry.url.as_deref().and_then(|url| url.strip_prefix(self.url.as_str()));
-        path.is_some_and(|path| path != "favicon.ico")
+        let path = entry.url.as_deref().and_then(|url| self.route.path_of(url));
+        path.is_some_and(|path| path != "/favicon.ico")
     }
 
     fn note(&mut self, error: String) {
@@ -249,7 +305,7 @@ mod tests {
     /// A look whose page has a session, at the moment it began.
     fn begun() -> (Look, Instant) {
         let now = Instant::now();
-        let mut look = Look::new("http://localhost:3000/".to_owned(), now);
+        let mut look = Look::new(Route::new(3000, &["/", "/list", "/about"]), now);
         let page = json!({"sessionId": "S", "targetInfo": {"type": "page"}});
         tell(&mut look, json!({"method": "Target.attachedToTarget", "params": page}), now).unwrap();
         (look, now)
@@ -364,7 +420,7 @@ mod tests {
             event(&mut look, "Log.entryAdded", json!({"entry": entry}), now);
         }
         let loaded = "Failed to load resource: 404 at http://localhost:3000/a.png";
-        assert_eq!(look.errors(), ["console.error: no user 7 Error: gone", loaded]);
+        assert_eq!(look.errors, ["console.error: no user 7 Error: gone", loaded]);
     }
 
     #[test]
@@ -373,7 +429,7 @@ mod tests {
         for n in [0, 0, 1, 2, 3, 4, 5, 6] {
             throw(&mut look, json!({"text": "Uncaught", "exception": {"value": n}}));
         }
-        assert_eq!(look.errors(), ["Uncaught 0", "Uncaught 1", "Uncaught 2", "Uncaught 3", "Uncaught 4"]);
+        assert_eq!(look.errors, ["Uncaught 0", "Uncaught 1", "Uncaught 2", "Uncaught 3", "Uncaught 4"]);
     }
 
     #[test]
@@ -399,12 +455,47 @@ mod tests {
         let id = id_of(&sent(&mut look), "Page.captureScreenshot");
         let png = b"\x89PNG\r\n\x1a\nrest";
         tell(&mut look, json!({"id": id, "result": {"data": STANDARD.encode(png)}}), now).unwrap();
-        assert_eq!(look.picture().unwrap(), png);
+        assert_eq!(look.picture.as_deref().unwrap(), png);
         for data in ["!", "PHN2Zz4="] {
             assert!(tell(&mut look, json!({"id": id, "result": {"data": data}}), now).is_err());
-            assert_eq!(look.picture(), None);
+            assert_eq!(look.picture, None);
         }
         assert!(tell(&mut look, json!({"id": id, "error": {"message": "no"}}), now).is_err());
+    }
+
+    #[test]
+    fn the_first_page_is_drawn_and_read_and_the_next_ones_are_read() {
+        let (mut look, now, _) = led();
+        show(&mut look, now);
+        event(&mut look, "Page.loadEventFired", json!({}), now);
+        look.draw();
+        assert_eq!(look.due(), None, "it is being drawn");
+        let id = id_of(&sent(&mut look), "Page.captureScreenshot");
+        let png = STANDARD.encode(b"\x89PNG\r\n\x1a\nrest");
+        tell(&mut look, json!({"id": id, "result": {"data": png}}), now).unwrap();
+        let read = |look: &mut Look, words: Value| {
+            let id = id_of(&sent(look), "Runtime.evaluate");
+            tell(look, json!({"id": id, "result": {"result": {"type": "string", "value": words}}}), now).unwrap();
+            sent(look)
+        };
+        let next = read(&mut look, json!("Milk")).remove(0);
+        assert_eq!(next["params"]["url"], "http://localhost:3000/list");
+        assert!(look.due().is_none() && !look.is_done(), "the next page is not there yet");
+        // One that cannot be loaded is passed over.
+        let failed = json!({"id": next["id"], "result": {"errorText": "net::ERR_ABORTED"}});
+        tell(&mut look, failed, now).unwrap();
+        assert_eq!(sent(&mut look)[0]["params"]["url"], "http://localhost:3000/about");
+        event(&mut look, "Page.loadEventFired", json!({}), now);
+        assert_eq!(look.due(), None, "that was the page before");
+        show(&mut look, now);
+        event(&mut look, "Page.loadEventFired", json!({}), now);
+        assert_eq!(look.due(), Some(now + QUIET));
+        look.draw();
+        assert!(read(&mut look, json!({"not": "words"})).is_empty());
+        assert!(look.is_done());
+        let Seen { picture, words, .. } = look.into_seen();
+        assert!(picture.is_some());
+        assert_eq!(words, [("/".to_owned(), "Milk".to_owned())]);
     }
 
     #[test]
@@ -425,6 +516,6 @@ mod tests {
             assert!(look.hear(message.as_bytes(), now).is_ok(), "{message}");
         }
         throw(&mut look, json!({"lineNumber": "seven"}));
-        assert!(look.errors().is_empty());
+        assert!(look.errors.is_empty());
     }
 }

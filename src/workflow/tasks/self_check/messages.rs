@@ -122,6 +122,7 @@ pub struct Response {
 pub struct Answer {
     pub(super) error_text: Option<String>,
     pub(super) data: Option<String>,
+    pub(super) result: Thrown,
 }
 
 /// An error nobody caught.
@@ -150,7 +151,7 @@ pub struct Place {
     pub(super) line_number: Option<u64>,
 }
 
-/// What was thrown, or written to the console: an object as text, or a value.
+/// What was thrown, written to the console or returned by a script: an object as text, or a value.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Thrown {

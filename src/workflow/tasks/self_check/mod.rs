@@ -1,18 +1,21 @@
 //! `selfCheck`: what can be checked about the app without a person: it answers, it is not blank, a browser can run it, its
-//! types fit or it builds.
+//! types fit or it builds, and what was planned can be seen.
 
 mod browser;
 mod look;
 mod messages;
 mod project;
+mod route;
+mod steps;
 mod traffic;
 
-use crate::domain::{Checked, ProjectId};
+use crate::domain::{Checked, PlanStep, ProjectId};
 use crate::sandbox::{SandboxError, Service};
 use crate::store::Attachments;
 use crate::workflow::{RetryPolicy, Task, TaskContext, TaskError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The app may take so long to answer: a development server compiles a page when it is first asked for.
@@ -34,14 +37,20 @@ pub struct SelfCheckInput {
     pub project: ProjectId,
     /// The port of the app; none if there is no app to be seen.
     pub port: Option<u16>,
+    /// The steps of the plan that are to be looked at, of which the first 20 are.
+    #[serde(default)]
+    pub steps: Vec<PlanStep>,
 }
 
 /// What `selfCheck` returns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SelfCheckOutput {
-    /// What was checked, in order.
+    /// What was checked of the app, in order.
     pub checks: Vec<Checked>,
+    /// What was found of each step, in order.
+    #[serde(default)]
+    pub steps: Vec<Checked>,
 }
 
 impl SelfCheck {
@@ -82,14 +91,20 @@ impl Task for SelfCheck {
             Some(port) => self.page(&ctx, project, port).await?,
             None => self.not_shown(project).await?.into_iter().collect(),
         };
+        let found = self.steps(&ctx, &input).await?;
+        let mut drawn = HashMap::new();
         // There is nothing to look at where nothing answers.
         if let Some(port) = input.port
             && checks.iter().all(|check| check.ok)
         {
-            checks.push(self.look(&ctx, project, port).await?);
+            let pages: Vec<&str> = found.iter().filter_map(steps::Finding::page).collect();
+            let (look, words) = self.look(&ctx, project, port, &pages).await?;
+            checks.push(look);
+            drawn.extend(words);
         }
         checks.extend(self.compiles(&ctx, project).await?);
-        Ok(SelfCheckOutput { checks })
+        let steps = input.steps.iter().zip(found).map(|(step, found)| found.line(&step.title, &drawn)).collect();
+        Ok(SelfCheckOutput { checks, steps })
     }
 }
 
