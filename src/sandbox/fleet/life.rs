@@ -85,7 +85,7 @@ impl Fleet {
 
     /// Starts a new sandbox over files that are in place, and keeps its record.
     pub(super) async fn bring_in(&self, record: Record) -> Result<Record, FleetError> {
-        let sandbox = Arc::new(Sandbox::new(record.clone()));
+        let sandbox = Arc::new(Sandbox::new(record.clone(), self.inner.commands()));
         let _alone = sandbox.life.lock().await;
         let (started, saved) = tokio::join!(self.start(&sandbox), self.inner.save(&record));
         if let Err(error) = started.and(saved.map_err(Into::into)) {
@@ -199,6 +199,7 @@ impl Fleet {
         let inner = Arc::clone(&self.inner);
         self.to_the_end(async move {
             sandbox.stop().await;
+            sandbox.commands.give_up().await;
             if let Some(network) = inner.provider.network() {
                 network.forget(sandbox.id());
             }

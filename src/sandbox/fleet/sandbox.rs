@@ -1,5 +1,6 @@
 //! One API sandbox in memory: its record, and its live part while there is one.
 
+use super::commands::Commands;
 use super::hub::Hub;
 use super::journal::Journal;
 use super::metrics::Sample;
@@ -25,6 +26,8 @@ pub struct Sandbox {
     pub(super) gone: CancellationToken,
     /// What happened to it.
     pub journal: Journal,
+    /// What it runs and has run.
+    pub(super) commands: Arc<Commands>,
     pub(super) samples: Mutex<VecDeque<Sample>>,
 }
 
@@ -37,7 +40,7 @@ pub struct Live {
     pub tree: Arc<dyn Tree>,
     /// Where commands and relative paths begin.
     pub workdir: Arc<str>,
-    /// Its commands.
+    /// Starts its commands.
     pub hub: Arc<Hub>,
     /// What may still be written into its files from outside.
     pub quota: Arc<Quota>,
@@ -62,7 +65,7 @@ impl Live {
 }
 
 impl Sandbox {
-    pub(super) fn new(record: Record) -> Self {
+    pub(super) fn new(record: Record, commands: Commands) -> Self {
         Self {
             id: record.id.clone(),
             record: Mutex::new(record),
@@ -70,6 +73,7 @@ impl Sandbox {
             live: Mutex::default(),
             gone: CancellationToken::new(),
             journal: Journal::default(),
+            commands: Arc::new(commands),
             samples: Mutex::default(),
         }
     }

@@ -94,7 +94,7 @@ impl Fleet {
         instance: &Arc<dyn Instance>,
     ) -> Result<Live, FleetError> {
         let live = Live {
-            hub: Arc::new(Hub::new(Arc::clone(instance), self.inner.tasks.clone())),
+            hub: Arc::new(Hub::new(Arc::clone(instance), Arc::clone(&sandbox.commands), self.inner.tasks.clone())),
             tree: instance.tree().await?,
             workdir: record.workdir.as_deref().unwrap_or(HOME).into(),
             quota: Arc::default(),
