@@ -22,8 +22,7 @@ pub struct Sandbox {
     /// Held over every change of its life.
     pub(super) life: tokio::sync::Mutex<()>,
     live: Mutex<Option<Live>>,
-    /// Cancelled when it is deleted.
-    pub(super) gone: CancellationToken,
+    gone: Mutex<CancellationToken>,
     /// What happened to it.
     pub journal: Journal,
     /// What it runs and has run.
@@ -71,7 +70,7 @@ impl Sandbox {
             record: Mutex::new(record),
             life: tokio::sync::Mutex::default(),
             live: Mutex::default(),
-            gone: CancellationToken::new(),
+            gone: Mutex::default(),
             journal: Journal::default(),
             commands: Arc::new(commands),
             samples: Mutex::default(),
@@ -96,6 +95,16 @@ impl Sandbox {
     /// Samples of its use between two times (Unix ms).
     pub fn samples(&self, from: u64, to: u64) -> Vec<Sample> {
         lock(&self.samples).iter().filter(|sample| (from..=to).contains(&sample.at)).copied().collect()
+    }
+
+    /// Cancelled when it is deleted.
+    pub(super) fn gone(&self) -> CancellationToken {
+        lock(&self.gone).clone()
+    }
+
+    /// It could not be deleted after all.
+    pub(super) fn come_back(&self) {
+        *lock(&self.gone) = CancellationToken::new();
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Record)) -> Record {

@@ -103,9 +103,10 @@ impl Fleet {
             frozen_at: Arc::default(),
             instance: Arc::clone(instance),
         };
+        let gone = sandbox.gone();
         tokio::select! {
             brought_up = bring_up(sandbox, record, &live) => brought_up?,
-            () = sandbox.gone.cancelled() => return Err(FleetError::NoSandbox(record.id.to_string())),
+            () = gone.cancelled() => return Err(FleetError::NoSandbox(record.id.to_string())),
             () = self.inner.closing.cancelled() => return Err(FleetError::Closing),
         }
         Ok(live)

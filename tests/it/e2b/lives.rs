@@ -165,6 +165,30 @@ async fn a_change_that_cannot_be_recorded_has_not_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_cannot_be_deleted_is_still_there_and_can_be_deleted_later() {
+    let world = World::new(10).await;
+    let sandbox = world.create().await.unwrap();
+    let ticks = world.count(&sandbox).await;
+    let database = format!("sqlite://{}", world.dir.path().join("db.sqlite").display());
+    let database = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE DELETE ON fleet_sandboxes BEGIN SELECT RAISE(FAIL, 'full'); END";
+    sqlx::query(full).execute(&database).await.unwrap();
+    assert!(matches!(world.fleet.kill(&sandbox).await, Err(FleetError::Store(_))));
+    assert_eq!(world.fleet.records(&world.owner).len(), 1);
+    let sandbox = world.fleet.owned(&world.owner, sandbox.id().as_str()).unwrap();
+    assert!(sandbox.journal.lines().iter().any(|line| line.message.contains("could not be deleted")));
+    world.fleet.extend(&sandbox, 900_000).await.unwrap();
+    let (_, live) = world.fleet.enter(sandbox.id()).await.unwrap();
+    assert!(live.hub.running().is_empty() && length(&ticks) > 0);
+    sqlx::query("DROP TRIGGER full").execute(&database).await.unwrap();
+    world.fleet.kill(&sandbox).await.unwrap();
+    assert!(world.fleet.records(&world.owner).is_empty());
+    eventually("its files go", || async { !world.workspace(sandbox.id()).exists() }).await;
+    database.close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_has_so_many_snapshots_and_room_again_when_one_is_deleted() {
     let world = World::new(10).await;
     let sandbox = world.create().await.unwrap();
