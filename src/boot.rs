@@ -234,6 +234,7 @@ fn services(
         config.server.data_dir.clone(),
     );
     let fleet = Fleet::new(api, store.clone(), config.server.data_dir.clone());
+    let fleet = fleet.with_disk_floor(config.sandbox.disk_floor_mib);
     tasks::register(&workflow, &sandbox, &store);
     let limits = RunCommandLimits { default: config.sandbox.command_timeout };
     let asked = Arc::clone(&provider);

@@ -254,7 +254,7 @@ impl Start {
     async fn supervise(self, process: Process) {
         let Self { inner, entry, live, command, spec } = self;
         let limit = spec.timeout.or((!spec.background).then_some(inner.config.command_timeout));
-        let log = LogWriter::new(entry.log_dir(&command.id));
+        let log = LogWriter::new(entry.log_dir(&command.id), inner.config.disk_floor_mib << 20);
         Supervisor::new(inner, entry, live, command, process.pid, log, limit).run(process.events).await;
     }
 }

@@ -30,6 +30,7 @@ pub mod provider;
 mod resume;
 mod search;
 mod service;
+mod space;
 mod supervisor;
 mod symptoms;
 mod tree;

@@ -5,6 +5,7 @@
 //! the last few (the tail) are kept; what a flood wrote between them is dropped. Everything here blocks and is called
 //! from blocking threads; it must not know commands, projects or events.
 
+use super::space;
 use crate::domain::LogSlice;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -12,15 +13,16 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Bytes of one segment file.
-const SEGMENT: u64 = 1024 * 1024;
-/// Segments kept besides the first: the log stays under 6 MiB plus one batch.
-const TAIL_SEGMENTS: usize = 5;
+/// Bytes of one segment file, plus at most one batch.
+const SEGMENT: u64 = 4 << 20;
+/// Segments kept besides the first.
+const TAIL_SEGMENTS: usize = 15;
 /// What is kept of one command, for people.
 pub(super) const KEPT_MIB: u64 = (1 + TAIL_SEGMENTS as u64) * SEGMENT / (1 << 20);
 
-/// Logs kept per project; the oldest go first.
+/// Logs kept per project, and their bytes all together; the oldest finished ones go first.
 const LOGS_KEPT: usize = 200;
+const LOGS_BYTES: u64 = 512 << 20;
 
 /// Where to begin reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub enum LogFrom {
 #[derive(Debug)]
 pub(super) struct LogWriter {
     dir: PathBuf,
+    /// Free space on the host that long output leaves alone, in bytes.
+    floor: u64,
     file: Option<File>,
     segments: Vec<u64>,
     total: u64,
@@ -42,9 +46,10 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Begins a log in a directory that is made when there is something to write.
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, file: None, segments: Vec::new(), total: 0, failed: false }
+    /// Begins a log in a directory that is made when there is something to write. Beyond its first segment nothing is
+    /// written while less than `floor` bytes are free on the host.
+    pub(super) fn new(dir: PathBuf, floor: u64) -> Self {
+        Self { dir, floor, file: None, segments: Vec::new(), total: 0, failed: false }
     }
 
     /// Bytes written in all, also those no longer kept.
@@ -72,6 +77,8 @@ impl LogWriter {
         if full || self.file.is_none() {
             if self.segments.is_empty() {
                 std::fs::create_dir_all(&self.dir)?;
+            } else if space::is_scarce(&self.dir, self.floor)? {
+                return Err(std::io::Error::other("the host's disk is nearly full"));
             }
             let path = segment_path(&self.dir, self.total);
             self.file = Some(OpenOptions::new().create(true).append(true).open(path)?);
@@ -141,22 +148,31 @@ pub(super) fn total(dir: &Path) -> u64 {
     segments(dir).ok().and_then(|segments| segments.last().map(|(start, len)| start + len)).unwrap_or(0)
 }
 
-/// Removes a project's oldest logs beyond the limit, but none that is still written to: the log of a server that says
+/// Removes a project's oldest logs beyond the limits, but none that is still written to: the log of a server that says
 /// little is the oldest of all. Best effort: a log that stays is found again next time.
 pub(super) fn prune(logs: &Path, written: &HashSet<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(logs) else { return };
-    let mut found: Vec<(SystemTime, PathBuf)> = entries
+    let mut found: Vec<(SystemTime, u64, PathBuf)> = entries
         .filter_map(Result::ok)
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, size(&entry.path()), entry.path())))
         .collect();
-    let too_many = found.len().saturating_sub(LOGS_KEPT);
-    found.retain(|(_, path)| !written.contains(path));
+    let (mut count, mut bytes) = (found.len(), found.iter().map(|(_, size, _)| size).sum::<u64>());
+    found.retain(|(_, _, path)| !written.contains(path));
     found.sort();
-    for (_, path) in found.iter().take(too_many) {
-        if let Err(error) = std::fs::remove_dir_all(path) {
+    for (_, size, path) in found {
+        if count <= LOGS_KEPT && bytes <= LOGS_BYTES {
+            break;
+        }
+        if let Err(error) = std::fs::remove_dir_all(&path) {
             tracing::debug!(%error, "an old log was not removed");
         }
+        (count, bytes) = (count - 1, bytes - size);
     }
+}
+
+/// Bytes a log takes; 0 if it cannot be read.
+fn size(dir: &Path) -> u64 {
+    segments(dir).map_or(0, |segments| segments.iter().map(|(_, length)| length).sum())
 }
 
 fn read_segment(path: &Path, skip: u64, max: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
@@ -214,6 +230,7 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn log() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -224,7 +241,7 @@ mod tests {
     #[test]
     fn output_is_read_back_by_offset_and_by_tail() {
         let (_dir, path) = log();
-        let mut writer = LogWriter::new(path.clone());
+        let mut writer = LogWriter::new(path.clone(), 0);
         writer.append(b"one\ntwo\n");
         writer.append(b"three\n");
         let all = read(&path, LogFrom::Offset(0), 1000, false).unwrap();
@@ -237,26 +254,27 @@ mod tests {
     #[test]
     fn a_flood_keeps_head_and_tail_and_shows_the_gap() {
         let (_dir, path) = log();
-        let mut writer = LogWriter::new(path.clone());
+        let mut writer = LogWriter::new(path.clone(), 0);
         let line = format!("{}\n", "x".repeat(1023)).into_bytes().repeat(64);
-        for _ in 0..1000 {
+        for _ in 0..1500 {
             writer.append(&line);
         }
         writer.append("the end é".as_bytes());
-        let size: u64 = segments(&path).unwrap().iter().map(|(_, len)| len).sum();
-        assert!(size <= 7 * SEGMENT, "{size} bytes are kept");
+        let size = size(&path);
+        assert!(size <= KEPT_MIB << 20, "{size} bytes are kept");
         let tail = read(&path, LogFrom::Tail(10), 100, true).unwrap();
         assert_eq!(tail.text, "the end é");
         assert_eq!(tail.total, writer.total());
         let gap = read(&path, LogFrom::Offset(2 * SEGMENT), 10, false).unwrap();
         assert!(gap.start > 2 * SEGMENT && gap.text.len() == 10);
+        assert!(tail.total - gap.start >= 56 << 20, "but nearly all of the rest is there");
         assert_eq!(read(&path, LogFrom::Offset(0), 10, false).unwrap().start, 0);
     }
 
     #[test]
     fn characters_are_never_split_between_two_reads() {
         let (_dir, path) = log();
-        let mut writer = LogWriter::new(path.clone());
+        let mut writer = LogWriter::new(path.clone(), 0);
         writer.append("aé".as_bytes());
         let first = read(&path, LogFrom::Offset(0), 2, false).unwrap();
         assert_eq!((first.text.as_str(), first.end), ("a", 1));
@@ -271,8 +289,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..LOGS_KEPT + 3 {
             let log = dir.path().join(format!("cmd_{n}.log"));
-            LogWriter::new(log.clone()).append(b"x");
-            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n as u64);
+            LogWriter::new(log.clone(), 0).append(b"x");
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(n as u64);
             File::open(log).unwrap().set_modified(at).unwrap();
         }
         let written = HashSet::from([dir.path().join("cmd_0.log"), dir.path().join("cmd_2.log")]);
@@ -282,6 +300,31 @@ mod tests {
         assert_eq!((0..7).map(kept).collect::<Vec<_>>(), [true, false, true, false, false, true, true]);
         prune(dir.path(), &HashSet::new());
         assert!(kept(0), "there are no more than may be");
+    }
+
+    #[test]
+    fn logs_that_take_too_much_together_go_from_the_oldest_finished_one_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = |n: u64| dir.path().join(format!("cmd_{n}.log"));
+        for n in 0..11 {
+            LogWriter::new(log(n), 0).append(b"x");
+            // With nothing in them they take no space here.
+            File::options().write(true).open(segment_path(&log(n), 0)).unwrap().set_len(60 << 20).unwrap();
+            File::open(log(n)).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(n)).unwrap();
+        }
+        prune(dir.path(), &HashSet::from([log(0), log(2)]));
+        let kept: Vec<u64> = (0..11).filter(|n| log(*n).exists()).collect();
+        assert_eq!(kept, [0, 2, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn long_output_leaves_a_nearly_full_disk_alone_and_short_output_is_there() {
+        let (_dir, path) = log();
+        let mut writer = LogWriter::new(path.clone(), u64::MAX);
+        for _ in 0..3 {
+            writer.append(&vec![b'x'; usize::try_from(SEGMENT).unwrap()]);
+        }
+        assert_eq!((size(&path), writer.total()), (SEGMENT, 3 * SEGMENT));
     }
 
     #[test]

@@ -178,7 +178,7 @@ async fn stopping_asks_first_and_kills_what_will_not_listen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_ends_and_leaves_a_small_log() {
+async fn a_flood_ends_and_leaves_a_bounded_log() {
     let world = World::new().await;
     let (exit, head) = world.run("echo first; yes 0123456789abcdef | head -c 100000000; echo; echo last").await;
     assert!(exit.success());
@@ -189,7 +189,7 @@ async fn a_flood_ends_and_leaves_a_small_log() {
     assert!(tail.text.ends_with("last\n"));
     let logs = world.dir.path().join(format!("projects/{}/logs/{}.log", world.project, command.id));
     let kept: u64 = std::fs::read_dir(logs).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
-    assert!(kept < 8 << 20, "{kept} bytes kept");
+    assert!((56 << 20..70 << 20).contains(&kept), "{kept} bytes kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

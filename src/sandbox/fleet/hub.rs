@@ -1,114 +1,56 @@
-//! The commands of one live sandbox. They belong to it and not to who started or watches them.
+//! How commands start in a live sandbox. They belong to it and not to who started or watches them.
 
-use super::output::{Output, Source, Viewer};
+use super::command::Command;
+use super::commands::{Commands, Selector};
+use super::output::Viewer;
 use crate::sandbox::SandboxError;
-use crate::sandbox::entry::lock;
-use crate::sandbox::provider::{Instance, Process, ProcessConfig, ProcessEvent, Signal, Terminal};
-use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use crate::sandbox::provider::{Instance, ProcessConfig, Signal};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Commands that have ended and are remembered, and bytes of their output all together.
-const ENDED_KEPT: usize = 256;
-const ENDED_BYTES: usize = 32 << 20;
-
-/// The commands of a sandbox.
+/// What starts and ends the commands of a sandbox.
 pub struct Hub {
     instance: Arc<dyn Instance>,
-    /// In the order of their start; the number also tells old from new where the system gives a pid again.
-    commands: Mutex<BTreeMap<u64, Arc<Command>>>,
+    commands: Arc<Commands>,
     tasks: TaskTracker,
 }
 
-/// A command that runs or has run.
-pub struct Command {
-    /// Its pid inside.
-    pub pid: u32,
-    /// What was asked for.
-    pub config: ProcessConfig,
-    /// The caller's name for it.
-    pub tag: Option<String>,
-    /// What it wrote and how it ended.
-    pub output: Arc<Output>,
-    /// Its terminal, if it has one.
-    pub terminal: Option<Arc<dyn Terminal>>,
-    stdin: Mutex<Option<mpsc::Sender<Bytes>>>,
-}
-
-/// Which command is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// By its pid.
-    Pid(u32),
-    /// By the caller's name.
-    Tag(String),
-}
-
 impl Hub {
-    /// No commands yet.
-    pub fn new(instance: Arc<dyn Instance>, tasks: TaskTracker) -> Self {
-        Self { instance, commands: Mutex::default(), tasks }
+    /// A hub for a sandbox's processes, beside commands that it may have run before.
+    pub fn new(instance: Arc<dyn Instance>, commands: Arc<Commands>, tasks: TaskTracker) -> Self {
+        Self { instance, commands, tasks }
     }
 
-    /// Starts a command. Whoever starts it looks from the first byte on: one who came later would miss what a flood no
+    /// Starts a command. Whoever starts it looks from the first byte on: one who came later might miss what a flood no
     /// longer keeps.
     pub async fn start(
         self: &Arc<Self>,
         config: ProcessConfig,
         tag: Option<String>,
     ) -> Result<(Arc<Command>, Viewer), SandboxError> {
-        let has_terminal = config.terminal.is_some();
-        let Process { pid, mut events, stdin, terminal } = self.instance.spawn(config.clone()).await?;
-        let output = Arc::new(Output::new());
-        let viewer = output.view(0);
-        let stdin = Mutex::new(stdin);
-        let command = Arc::new(Command { pid, config, tag, output: Arc::clone(&output), terminal, stdin });
-        {
-            let mut commands = lock(&self.commands);
-            let number = commands.last_key_value().map_or(0, |(number, _)| number + 1);
-            commands.insert(number, Arc::clone(&command));
-        }
-        let hub = Arc::clone(self);
+        let process = self.instance.spawn(config.clone()).await?;
+        let (command, events) = Command::new(config, tag, process, self.commands.output());
+        let viewer = command.view(0);
+        let command = Arc::new(command);
+        self.commands.add(&command);
+        let (commands, started) = (Arc::clone(&self.commands), Arc::clone(&command));
         self.tasks.spawn(async move {
-            while let Some(event) = events.recv().await {
-                match event {
-                    ProcessEvent::Stdout(bytes) if has_terminal => output.add(Source::Terminal, bytes).await,
-                    ProcessEvent::Stdout(bytes) => output.add(Source::Stdout, bytes).await,
-                    ProcessEvent::Stderr(bytes) => output.add(Source::Stderr, bytes).await,
-                    ProcessEvent::End(status) => {
-                        output.end(status);
-                        break;
-                    }
-                }
-            }
-            // The provider always tells an end; without one the sandbox is gone.
-            if output.ended().is_none() {
-                output.end(Default::default());
-            }
-            hub.forget_old();
+            started.run(events).await;
+            commands.ended(started).await;
         });
         Ok((command, viewer))
     }
 
     /// Commands that run.
     pub fn running(&self) -> Vec<Arc<Command>> {
-        lock(&self.commands).values().filter(|command| command.output.ended().is_none()).cloned().collect()
+        self.commands.running()
     }
 
     /// The command that is meant, running or ended; the latest of several.
     pub fn find(&self, selector: &Selector) -> Option<Arc<Command>> {
-        let commands = lock(&self.commands);
-        let mut latest = commands.values().rev();
-        latest
-            .find(|command| match selector {
-                Selector::Pid(pid) => command.pid == *pid,
-                Selector::Tag(tag) => command.tag.as_ref() == Some(tag),
-            })
-            .cloned()
+        self.commands.find(selector)
     }
 
     /// Sends a signal to a command and all it started.
@@ -134,57 +76,19 @@ impl Hub {
         });
         spared
     }
-
-    fn forget_old(&self) {
-        let mut commands = lock(&self.commands);
-        let ended: Vec<(u64, usize)> = commands
-            .iter()
-            .filter(|(_, command)| command.output.ended().is_some())
-            .map(|(number, command)| (*number, command.output.size()))
-            .collect();
-        let (mut count, mut bytes) = (ended.len(), ended.iter().map(|(_, size)| size).sum::<usize>());
-        for (number, size) in ended {
-            if count <= ENDED_KEPT && bytes <= ENDED_BYTES {
-                break;
-            }
-            commands.remove(&number);
-            count -= 1;
-            bytes -= size;
-        }
-    }
-}
-
-impl Command {
-    /// Sends input; waits while the command does not read. False if its stdin is closed.
-    pub async fn input(&self, bytes: Bytes) -> bool {
-        let sender = lock(&self.stdin).clone();
-        match sender {
-            Some(sender) => sender.send(bytes).await.is_ok(),
-            None => false,
-        }
-    }
-
-    /// Closes stdin. False if it was not open.
-    pub fn close_stdin(&self) -> bool {
-        lock(&self.stdin).take().is_some()
-    }
-
-    /// Looks at its output from a byte on.
-    pub fn view(&self, from: u64) -> Viewer {
-        self.output.view(from)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::{KEPT, Seen};
+    use super::super::output::{KEPT, Seen, Spool};
     use super::*;
     use crate::domain::SandboxId;
-    use crate::sandbox::provider::{Connection, ExitStatus, SandboxUsage};
+    use crate::sandbox::provider::{Connection, ExitStatus, Process, ProcessEvent, SandboxUsage};
     use async_trait::async_trait;
+    use tokio::sync::mpsc;
 
-    /// Whatever is started here has written all and ended before anybody can look.
-    struct Flooding(SandboxId);
+    /// Whatever is started here has written all, so many half MiB, and ended before anybody can look.
+    struct Flooding(SandboxId, u8);
 
     #[async_trait]
     impl Instance for Flooding {
@@ -194,7 +98,7 @@ mod tests {
 
         async fn spawn(&self, _: ProcessConfig) -> Result<Process, SandboxError> {
             let (sender, events) = mpsc::channel(9);
-            for byte in 0..8 {
+            for byte in 0..self.1 {
                 sender.try_send(ProcessEvent::Stdout(vec![byte; KEPT / 2].into())).unwrap();
             }
             sender.try_send(ProcessEvent::End(ExitStatus::default())).unwrap();
@@ -228,20 +132,56 @@ mod tests {
         async fn shutdown(&self) {}
     }
 
-    #[tokio::test]
-    async fn who_starts_a_command_misses_nothing_however_fast_it_writes() {
-        let hub = Arc::new(Hub::new(
-            Arc::new(Flooding(SandboxId::parse("i1234567890abcdefghi").unwrap())),
-            TaskTracker::new(),
-        ));
-        let (_command, mut viewer) = hub.start(ProcessConfig::default(), None).await.unwrap();
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
+    fn hub(dir: &std::path::Path, limit: u64, halves: u8) -> Arc<Hub> {
+        let instance = Flooding(SandboxId::parse("i1234567890abcdefghi").unwrap(), halves);
+        let commands = Arc::new(Commands::new(Spool::new(dir.to_owned(), limit, 0)));
+        Arc::new(Hub::new(Arc::new(instance), commands, TaskTracker::new()))
+    }
+
+    async fn read(viewer: &mut Viewer) -> usize {
         let mut seen = 0;
         while let Seen::Output(_, bytes) = viewer.next().await {
             seen += bytes.len();
         }
-        assert_eq!(seen, 4 * KEPT);
+        seen
+    }
+
+    #[tokio::test]
+    async fn who_starts_a_command_misses_nothing_however_fast_it_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = hub(dir.path(), 2 * KEPT as u64, 8);
+        let (command, mut viewer) = hub.start(ProcessConfig::default(), None).await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(read(&mut viewer).await, 4 * KEPT);
+        assert!(command.view(0).from > 0, "there was no room for all of it");
+    }
+
+    #[tokio::test]
+    async fn the_output_of_ended_commands_leaves_memory_and_is_still_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = hub(dir.path(), 64 * KEPT as u64, 1);
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            let config = ProcessConfig { stdin: true, ..ProcessConfig::default() };
+            let (command, mut viewer) = hub.start(config, Some("of its kind".to_owned())).await.unwrap();
+            assert_eq!(read(&mut viewer).await, KEPT / 2);
+            while command.config().is_some() {
+                tokio::task::yield_now().await;
+            }
+            all.push(command);
+        }
+        hub.tasks.close();
+        hub.tasks.wait().await;
+        let memory: usize = all.iter().map(|command| command.output.memory()).sum();
+        assert!(memory <= 5 * KEPT && memory > 0, "{memory}");
+        for command in &all {
+            assert_eq!(read(&mut command.view(0)).await, KEPT / 2);
+        }
+        assert!(Arc::ptr_eq(&hub.find(&Selector::Tag("of its kind".to_owned())).unwrap(), &all[19]));
+        hub.commands.give_up().await;
+        assert_eq!(all[0].view(0).next().await, Seen::End(ExitStatus::default()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a deleted sandbox leaves nothing");
     }
 }

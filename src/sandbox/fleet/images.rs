@@ -164,7 +164,7 @@ impl Fleet {
     /// The same several times, while the sandbox stands still.
     async fn copy_still(&self, sandbox: &Arc<Sandbox>, to: &[SandboxId]) -> Result<(), FleetError> {
         let _alone = sandbox.life.lock().await;
-        if sandbox.gone.is_cancelled() {
+        if sandbox.gone().is_cancelled() {
             return Err(FleetError::NoSandbox(sandbox.id().to_string()));
         }
         let running = sandbox.live().filter(|live| !live.frozen());

@@ -85,7 +85,7 @@ impl Fleet {
 
     /// Starts a new sandbox over files that are in place, and keeps its record.
     pub(super) async fn bring_in(&self, record: Record) -> Result<Record, FleetError> {
-        let sandbox = Arc::new(Sandbox::new(record.clone()));
+        let sandbox = Arc::new(Sandbox::new(record.clone(), self.inner.commands()));
         let _alone = sandbox.life.lock().await;
         let (started, saved) = tokio::join!(self.start(&sandbox), self.inner.save(&record));
         if let Err(error) = started.and(saved.map_err(Into::into)) {
@@ -180,7 +180,7 @@ impl Fleet {
         Ok(Paused::Now)
     }
 
-    /// Deletes a sandbox with its files.
+    /// Deletes a sandbox with its files. One whose record cannot be deleted is there as before, without its processes.
     pub async fn kill(&self, sandbox: &Arc<Sandbox>) -> Result<(), FleetError> {
         let sandbox = self.put_out_of_sight(sandbox)?;
         self.clear_away(sandbox).await
@@ -191,7 +191,7 @@ impl Fleet {
         let Some(sandbox) = lock(&self.inner.sandboxes).remove(sandbox.id()) else {
             return Err(FleetError::NoSandbox(sandbox.id().to_string()));
         };
-        sandbox.gone.cancel();
+        sandbox.gone().cancel();
         Ok(sandbox)
     }
 
@@ -199,10 +199,16 @@ impl Fleet {
         let inner = Arc::clone(&self.inner);
         self.to_the_end(async move {
             sandbox.stop().await;
+            if let Err(error) = inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await {
+                sandbox.come_back();
+                sandbox.journal.add(Level::Error, "it could not be deleted; its files are here, its processes are not");
+                lock(&inner.sandboxes).insert(sandbox.id().clone(), sandbox);
+                return Err(error.into());
+            }
+            sandbox.commands.give_up().await;
             if let Some(network) = inner.provider.network() {
                 network.forget(sandbox.id());
             }
-            inner.store.fleet().delete(FleetTable::Sandboxes, sandbox.id().as_str()).await?;
             // The caller need not wait for a large workspace; a server that stops meanwhile goes on at its next start.
             let (removing, id) = (Arc::clone(&inner), sandbox.id().clone());
             inner.tasks.spawn(async move { removing.remove_files(&id).await });
@@ -259,7 +265,7 @@ impl Fleet {
     }
 
     pub(super) fn not_gone(&self, sandbox: &Sandbox) -> Result<(), FleetError> {
-        if sandbox.gone.is_cancelled() { Err(FleetError::NoSandbox(sandbox.id().to_string())) } else { Ok(()) }
+        if sandbox.gone().is_cancelled() { Err(FleetError::NoSandbox(sandbox.id().to_string())) } else { Ok(()) }
     }
 
     /// Records that a paused sandbox runs. One of which that cannot be recorded goes back to rest.

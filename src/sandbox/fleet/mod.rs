@@ -3,6 +3,8 @@
 //! They are not projects: nothing of the agent, of tasks or of previews reaches them, and they reach nothing of those.
 //! It must not know HTTP, nor how the API words things; that is the gateway's.
 
+mod command;
+mod commands;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -22,8 +24,10 @@ mod start;
 mod templates;
 mod watchers;
 
+pub use command::Command;
+pub use commands::Selector;
 pub use error::FleetError;
-pub use hub::{Command, Hub, Selector};
+pub use hub::Hub;
 pub use images::{Made, SNAPSHOTS_MAX};
 pub use journal::{Level, Line};
 pub use life::{NewSandbox, Paused};
@@ -35,6 +39,8 @@ pub use sandbox::{Live, Sandbox};
 pub use templates::{Base, Build, Entry, Reason, Recipe, Share, Status, Step, Template};
 pub use watchers::{WATCHERS_MAX, Watchers};
 
+use self::commands::Commands;
+use self::output::Spool;
 use super::entry::lock;
 use super::local::walk;
 use super::provider::{Provider, SandboxSpec};
@@ -50,6 +56,8 @@ use tokio_util::task::TaskTracker;
 
 /// Sandboxes that may be alive at once, the frozen ones included; those make room for others.
 pub const LIVE_MAX: usize = 500;
+/// Bytes on disk of old output, for all commands of a sandbox together.
+pub const OUTPUT_MAX: u64 = 256 << 20;
 
 /// All API sandboxes. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +70,7 @@ struct Inner {
     store: Store,
     data_dir: PathBuf,
     live_max: usize,
+    disk_floor: u64,
     /// Sandboxes that are being started.
     starting: AtomicUsize,
     sandboxes: Mutex<HashMap<SandboxId, Arc<Sandbox>>>,
@@ -85,6 +94,7 @@ impl Fleet {
                 store,
                 data_dir,
                 live_max: LIVE_MAX,
+                disk_floor: 0,
                 starting: AtomicUsize::new(0),
                 sandboxes: Mutex::default(),
                 images: Mutex::default(),
@@ -105,6 +115,14 @@ impl Fleet {
         self
     }
 
+    /// The same with so many MiB of the host's disk that old output of commands leaves free. Before the first sandbox.
+    pub fn with_disk_floor(mut self, mib: u64) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.disk_floor = mib << 20;
+        }
+        self
+    }
+
     /// Takes up what the last start left: every sandbox is there again; those that ran start at the first word to them.
     pub async fn boot(&self) -> Result<(), StoreError> {
         let records: Vec<Record> = self.inner.store.fleet().all(FleetTable::Sandboxes).await?;
@@ -116,12 +134,14 @@ impl Fleet {
             .collect();
         lock(&self.inner.images).extend(images.into_iter().map(|image| (image.id.clone(), image)));
         for record in records {
-            let sandbox = Arc::new(Sandbox::new(record));
+            let sandbox = Arc::new(Sandbox::new(record, self.inner.commands()));
             sandbox.journal.add(Level::Info, "the server started again; its files are here, its processes are not");
             lock(&self.inner.sandboxes).insert(sandbox.id().clone(), sandbox);
         }
-        let root = self.inner.data_dir.join("fleet");
-        let swept = tokio::task::spawn_blocking(move || sweep(&root, &known)).await;
+        let (root, output) = (self.inner.data_dir.join("fleet"), self.inner.output_dir());
+        // Whose output it was has ended with the last server.
+        let swept =
+            tokio::task::spawn_blocking(move || sweep(&root, &known).and(sweep(&output, &HashSet::new()))).await;
         if let Ok(Err(error)) = swept {
             tracing::warn!(%error, "files of deleted API sandboxes were not all removed");
         }
@@ -180,6 +200,15 @@ impl Inner {
     /// What to build for a sandbox, or where an image's files are.
     fn spec(&self, id: &SandboxId, envs: BTreeMap<String, String>) -> SandboxSpec {
         SandboxSpec { id: id.clone(), workspace: self.dir(id).join("workspace"), env: envs }
+    }
+
+    fn output_dir(&self) -> PathBuf {
+        self.data_dir.join("fleet-output")
+    }
+
+    /// The commands of a new sandbox.
+    fn commands(&self) -> Commands {
+        Commands::new(Spool::new(self.output_dir(), OUTPUT_MAX, self.disk_floor))
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {

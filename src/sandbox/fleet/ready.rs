@@ -70,7 +70,7 @@ async fn ask(hub: &Arc<Hub>, question: &ProcessConfig) -> (bool, String) {
                 let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
                 return (code == Some(0), last.chars().take(300).collect());
             }
-            Seen::TooSlow => return (false, String::new()),
+            Seen::Lost => return (false, String::new()),
         }
         said.truncate(4000);
     }

@@ -1,5 +1,6 @@
 //! One API sandbox in memory: its record, and its live part while there is one.
 
+use super::commands::Commands;
 use super::hub::Hub;
 use super::journal::Journal;
 use super::metrics::Sample;
@@ -21,10 +22,11 @@ pub struct Sandbox {
     /// Held over every change of its life.
     pub(super) life: tokio::sync::Mutex<()>,
     live: Mutex<Option<Live>>,
-    /// Cancelled when it is deleted.
-    pub(super) gone: CancellationToken,
+    gone: Mutex<CancellationToken>,
     /// What happened to it.
     pub journal: Journal,
+    /// What it runs and has run.
+    pub(super) commands: Arc<Commands>,
     pub(super) samples: Mutex<VecDeque<Sample>>,
 }
 
@@ -37,7 +39,7 @@ pub struct Live {
     pub tree: Arc<dyn Tree>,
     /// Where commands and relative paths begin.
     pub workdir: Arc<str>,
-    /// Its commands.
+    /// Starts its commands.
     pub hub: Arc<Hub>,
     /// What may still be written into its files from outside.
     pub quota: Arc<Quota>,
@@ -62,14 +64,15 @@ impl Live {
 }
 
 impl Sandbox {
-    pub(super) fn new(record: Record) -> Self {
+    pub(super) fn new(record: Record, commands: Commands) -> Self {
         Self {
             id: record.id.clone(),
             record: Mutex::new(record),
             life: tokio::sync::Mutex::default(),
             live: Mutex::default(),
-            gone: CancellationToken::new(),
+            gone: Mutex::default(),
             journal: Journal::default(),
+            commands: Arc::new(commands),
             samples: Mutex::default(),
         }
     }
@@ -92,6 +95,16 @@ impl Sandbox {
     /// Samples of its use between two times (Unix ms).
     pub fn samples(&self, from: u64, to: u64) -> Vec<Sample> {
         lock(&self.samples).iter().filter(|sample| (from..=to).contains(&sample.at)).copied().collect()
+    }
+
+    /// Cancelled when it is deleted.
+    pub(super) fn gone(&self) -> CancellationToken {
+        lock(&self.gone).clone()
+    }
+
+    /// It could not be deleted after all.
+    pub(super) fn come_back(&self) {
+        *lock(&self.gone) = CancellationToken::new();
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Record)) -> Record {

@@ -94,7 +94,7 @@ impl Fleet {
         instance: &Arc<dyn Instance>,
     ) -> Result<Live, FleetError> {
         let live = Live {
-            hub: Arc::new(Hub::new(Arc::clone(instance), self.inner.tasks.clone())),
+            hub: Arc::new(Hub::new(Arc::clone(instance), Arc::clone(&sandbox.commands), self.inner.tasks.clone())),
             tree: instance.tree().await?,
             workdir: record.workdir.as_deref().unwrap_or(HOME).into(),
             quota: Arc::default(),
@@ -103,9 +103,10 @@ impl Fleet {
             frozen_at: Arc::default(),
             instance: Arc::clone(instance),
         };
+        let gone = sandbox.gone();
         tokio::select! {
             brought_up = bring_up(sandbox, record, &live) => brought_up?,
-            () = sandbox.gone.cancelled() => return Err(FleetError::NoSandbox(record.id.to_string())),
+            () = gone.cancelled() => return Err(FleetError::NoSandbox(record.id.to_string())),
             () = self.inner.closing.cancelled() => return Err(FleetError::Closing),
         }
         Ok(live)

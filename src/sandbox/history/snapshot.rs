@@ -7,6 +7,7 @@ use super::repo::{LINK, Leaf, Leaves, ObjectId, Repo};
 use crate::domain::{FileKind, clean_path};
 use crate::sandbox::SandboxError;
 use crate::sandbox::provider::{EntryInfo, Files, ListOptions};
+use crate::sandbox::space;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -145,8 +146,7 @@ pub(super) async fn take(files: &dyn Files, repo: &Repo, bounds: Bounds, now: u6
 /// Fails where the host's disk is nearly full: the history is not part of what a sandbox's disk may hold.
 async fn has_space(repo: &Repo, floor: u64) -> Result<(), SandboxError> {
     let dir = repo.dir().to_owned();
-    let space = blocking(move || Ok(rustix::fs::statvfs(&dir)?)).await?;
-    if space.f_bavail.saturating_mul(space.f_frsize) < floor {
+    if blocking(move || space::is_scarce(&dir, floor)).await? {
         let floor = floor >> 20;
         let message = format!("the host's disk is nearly full: less than {floor} MiB are free, so no files are stored");
         return Err(SandboxError::Limit(message));

@@ -1,7 +1,7 @@
 //! Copies a workspace: by shared blocks where the file system has them, else by the kernel's fast copy.
 //!
 //! The source may be hostile and alive: links are copied as links, what is neither file, folder nor link is left out,
-//! and an entry that vanishes meanwhile is not an error. A copy never takes more disk than its source: holes stay holes,
+//! and an entry that vanishes meanwhile is not an error; one that cannot be read is. A copy never takes more disk than its source: holes stay holes,
 //! several names of one file stay that, and there is a limit to all of it.
 
 use super::walk;
@@ -96,13 +96,13 @@ impl<'a> Copy<'a> {
             return Err(SandboxError::Limit(format!("the workspace has more than {DEEPEST} levels of folders")));
         }
         for (name, _) in walk::within(from, || walk::names(from))? {
-            let Ok(stat) = walk::within(from, || walk::stat(from, &name)) else { continue };
+            let Some(stat) = walk::there(walk::within(from, || walk::stat(from, &name)))? else { continue };
             self.room.take_entry()?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => self.file(from, to, &name, &stat)?,
                 FileType::Symlink => self.link(from, to, &name, &stat)?,
                 FileType::Directory => {
-                    let Ok(below) = walk::enter(from, name.as_c_str()) else { continue };
+                    let Some(below) = walk::there(walk::enter(from, name.as_c_str()))? else { continue };
                     mkdirat(to, &*name, Mode::from_raw_mode(0o700)).map_err(io::Error::from)?;
                     let made = walk::open_dir(to, &*name)?;
                     let before = self.path.len();
@@ -128,8 +128,7 @@ impl<'a> Copy<'a> {
         {
             return Ok(());
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let Ok(source) = openat(from, name, flags, Mode::empty()) else { return Ok(()) };
+        let Some(source) = walk::there(walk::open_file(from, name))? else { return Ok(()) };
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(to, name, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?;
         if ioctl_ficlone(&target, &source).is_ok() {
@@ -169,7 +168,7 @@ impl<'a> Copy<'a> {
     }
 
     fn link(&self, from: &OwnedFd, to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), SandboxError> {
-        let Ok(target) = readlinkat(from, name, Vec::new()) else { return Ok(()) };
+        let Some(target) = walk::there(readlinkat(from, name, Vec::new()).map_err(Into::into))? else { return Ok(()) };
         symlinkat(&*target, to, name).map_err(io::Error::from)?;
         if let Some(owner) = self.owner {
             let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
@@ -196,9 +195,11 @@ fn times(stat: &Stat) -> Timestamps {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::Borrowed;
     use super::super::walk::disk_usage;
     use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
     /// A folder with a workspace to copy and one to copy to.
     struct Folders(tempfile::TempDir);
@@ -251,6 +252,28 @@ mod tests {
         let [from, to] = [folders.from(""), folders.to("")].map(|path| disk_usage(&open_root(&path).unwrap()).unwrap());
         assert_eq!((from.files, to.files), (5, 5));
         assert!(to.bytes <= from.bytes, "{to:?} of {from:?}");
+    }
+
+    #[test]
+    fn what_its_owner_may_not_read_is_copied_and_stays_as_it_is() {
+        // Root may read everything, so as somebody else, on a thread of its own.
+        let copied = std::thread::spawn(|| {
+            let _user = Borrowed::take(231_001, 231_002).unwrap();
+            let folders = Folders::new();
+            let set = |path: &Path, mode| set_permissions(path, Permissions::from_mode(mode)).unwrap();
+            std::fs::write(folders.from("deep/secret"), "kept").unwrap();
+            set(&folders.from("deep/secret"), 0o000);
+            set(&folders.from("deep"), 0o000);
+            folders.copy(&limits(1, 10)).unwrap();
+            for place in [folders.from("deep"), folders.to("deep")] {
+                set(&place, 0o700);
+                let file = place.join("secret");
+                assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0);
+                set(&file, 0o600);
+                assert_eq!(std::fs::read_to_string(file).unwrap(), "kept");
+            }
+        });
+        copied.join().unwrap();
     }
 
     #[test]

@@ -18,6 +18,8 @@ use std::path::Path;
 const DEEPEST: usize = 256;
 /// What its owner needs to look into a directory.
 const LOOK: u32 = 0o500;
+/// What its owner needs to read a file.
+const READ: u32 = 0o400;
 
 /// Opens a directory below another without following a link.
 pub fn open_dir(parent: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
@@ -38,6 +40,25 @@ pub fn enter(parent: impl AsFd, name: impl Arg + Copy) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens a file to read it. One that its owner may not read is opened up for the owner meanwhile.
+pub fn open_file(parent: impl AsFd, name: impl Arg + Copy) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            let file = openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let mode = fstat(&file)?.st_mode;
+            if FileType::from_raw_mode(mode) != FileType::RegularFile {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            set_mode(&file, mode | READ)?;
+            let opened = open(this_very(&file), flags, Mode::empty());
+            set_mode(&file, mode)?;
+            Ok(opened?)
+        }
+        result => Ok(result?),
+    }
+}
+
 /// Does something in a directory. One that its owner closed meanwhile is opened up, once.
 pub fn within<T>(directory: &OwnedFd, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match work() {
@@ -49,11 +70,18 @@ pub fn within<T>(directory: &OwnedFd, work: impl Fn() -> io::Result<T>) -> io::R
     }
 }
 
-/// By the descriptor, so that nothing else can be meant: the link in `/proc` leads to that very directory, and unlike
-/// `fchmod` takes a descriptor that only names it.
 fn open_up(directory: &OwnedFd) -> io::Result<()> {
-    let mode = Mode::from_raw_mode((fstat(directory)?.st_mode & 0o7777) | LOOK);
-    Ok(chmodat(CWD, format!("/proc/self/fd/{}", directory.as_raw_fd()), mode, AtFlags::empty())?)
+    set_mode(directory, fstat(directory)?.st_mode | LOOK)
+}
+
+/// By the descriptor, so that nothing else can be meant, and unlike `fchmod` also by one that only names a file.
+fn set_mode(file: &OwnedFd, mode: u32) -> io::Result<()> {
+    Ok(chmodat(CWD, this_very(file), Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?)
+}
+
+/// The link in `/proc` that leads to the very file of a descriptor.
+fn this_very(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Names and types in a directory, without `.` and `..`, sorted by name.
@@ -115,14 +143,14 @@ fn usage_below(
 }
 
 /// None for what has vanished, or has become something else.
-fn there<T>(found: io::Result<T>) -> Result<Option<T>, SandboxError> {
+pub fn there<T>(found: io::Result<T>) -> Result<Option<T>, SandboxError> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Ok(None),
             // Whoever closes folders again and again does so to hide something.
             Some(libc::EACCES) => {
-                Err(SandboxError::Limit("a folder of the workspace lets nobody see how much it holds".to_owned()))
+                Err(SandboxError::Limit("a folder of the workspace lets nobody see what it holds".to_owned()))
             }
             _ => Err(error.into()),
         },

@@ -102,6 +102,35 @@ async fn the_one_paused_longest_makes_room_and_keeps_its_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_commands_wrote_and_how_they_ended_outlives_their_processes() {
+    let world = World::new(2).await;
+    let sandbox = world.create().await.unwrap();
+    let start = async |line: &str, tag: &str| {
+        let (_, live) = world.fleet.enter(sandbox.id()).await.unwrap();
+        let args = vec!["-c".to_owned(), line.to_owned()];
+        let config = ProcessConfig { cmd: "/bin/sh".to_owned(), args, ..Default::default() };
+        live.hub.start(config, Some(tag.to_owned())).await.unwrap().1
+    };
+    let mut ended = start("echo over; exit 5", "ended").await;
+    while !matches!(ended.next().await, Seen::End(_)) {}
+    let mut lost = start("echo begun; exec sleep 1000", "lost").await;
+    assert!(matches!(lost.next().await, Seen::Output(..)));
+    world.fleet.pause(&sandbox, false).await.unwrap();
+    world.fleet.resume(&sandbox, 600_000, false).await.unwrap();
+    let mut new = start("echo new", "new").await;
+    assert_eq!(new.next().await, Seen::Output(Source::Stdout, "new\n".into()));
+    let (_, live) = world.fleet.enter(sandbox.id()).await.unwrap();
+    for (tag, text, code) in [("ended", "over\n", Some(5)), ("lost", "begun\n", None)] {
+        let command = live.hub.find(&Selector::Tag(tag.to_owned())).unwrap();
+        let mut viewer = command.view(0);
+        assert_eq!(viewer.next().await, Seen::Output(Source::Stdout, text.to_owned().into()));
+        let Seen::End(status) = viewer.next().await else { panic!("{tag} has not ended") };
+        assert_eq!(status.code, code, "{tag}");
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_recorded_has_not_happened() {
     let world = World::new(10).await;
     let sandbox = world.create().await.unwrap();
@@ -131,6 +160,30 @@ async fn a_change_that_cannot_be_recorded_has_not_happened() {
     sqlx::query("DROP TRIGGER full").execute(&database).await.unwrap();
     assert!(fleet.resume(&sandbox, 900_000, false).await.unwrap());
     grows(&ticks).await;
+    database.close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_cannot_be_deleted_is_still_there_and_can_be_deleted_later() {
+    let world = World::new(10).await;
+    let sandbox = world.create().await.unwrap();
+    let ticks = world.count(&sandbox).await;
+    let database = format!("sqlite://{}", world.dir.path().join("db.sqlite").display());
+    let database = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE DELETE ON fleet_sandboxes BEGIN SELECT RAISE(FAIL, 'full'); END";
+    sqlx::query(full).execute(&database).await.unwrap();
+    assert!(matches!(world.fleet.kill(&sandbox).await, Err(FleetError::Store(_))));
+    assert_eq!(world.fleet.records(&world.owner).len(), 1);
+    let sandbox = world.fleet.owned(&world.owner, sandbox.id().as_str()).unwrap();
+    assert!(sandbox.journal.lines().iter().any(|line| line.message.contains("could not be deleted")));
+    world.fleet.extend(&sandbox, 900_000).await.unwrap();
+    let (_, live) = world.fleet.enter(sandbox.id()).await.unwrap();
+    assert!(live.hub.running().is_empty() && length(&ticks) > 0);
+    sqlx::query("DROP TRIGGER full").execute(&database).await.unwrap();
+    world.fleet.kill(&sandbox).await.unwrap();
+    assert!(world.fleet.records(&world.owner).is_empty());
+    eventually("its files go", || async { !world.workspace(sandbox.id()).exists() }).await;
     database.close().await;
     world.end().await;
 }

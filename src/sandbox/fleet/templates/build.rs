@@ -268,7 +268,8 @@ impl Fleet {
             }
             start = start.or(base.start_command);
         }
-        let hub = Arc::new(Hub::new(Arc::clone(instance), self.inner.tasks.clone()));
+        let commands = Arc::new(self.inner.commands());
+        let hub = Arc::new(Hub::new(Arc::clone(instance), commands, self.inner.tasks.clone()));
         let mut builder = Builder { build, hub, envs, workdir };
         let count = recipe.steps.len();
         for (at, step) in recipe.steps.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What each step of a recipe does inside the sandbox it is built in.
 
-use super::super::hub::{Command, Hub};
+use super::super::command::Command;
+use super::super::hub::Hub;
 use super::super::output::{Seen, Source, Viewer};
 use super::super::ready::{shell, until_ready};
 use super::build::Build;
@@ -192,9 +193,9 @@ impl Builder<'_> {
                     lines.add(source, &bytes, |level, line| self.build.say(level, number, line))
                 }
                 Seen::End(status) => break status,
-                Seen::TooSlow => {
+                Seen::Lost => {
                     self.build.say(Level::Warn, number, "some output is missing here");
-                    viewer = command.view(u64::MAX);
+                    viewer = command.view(0);
                 }
             }
         };
@@ -216,7 +217,7 @@ impl Builder<'_> {
                 Seen::Output(Source::Stdout, bytes) => text.extend_from_slice(&bytes),
                 Seen::Output(..) => {}
                 Seen::End(ExitStatus { code: Some(0), .. }) => break,
-                Seen::End(_) | Seen::TooSlow => return Err(format!("ENV: the value {value:?} cannot be read")),
+                Seen::End(_) | Seen::Lost => return Err(format!("ENV: the value {value:?} cannot be read")),
             }
         }
         String::from_utf8(text).map_err(|_| format!("ENV: the value {value:?} is not UTF-8"))

@@ -33,7 +33,7 @@ pub(super) async fn input(command: &Command, input: InputMessage) -> Result<(), 
         InputMessage { pty: Some(text), .. } => (text, true),
         _ => return Err(invalid("the input is neither for stdin nor for a pty")),
     };
-    if for_terminal != command.terminal.is_some() {
+    if for_terminal != command.has_terminal {
         let message = if for_terminal { "tty not assigned to process" } else { "the process has a tty" };
         return Err(RpcError::new(Code::FailedPrecondition, message));
     }

@@ -118,8 +118,9 @@ async fn list(live: &Live, request: Incoming) -> Result<Value, RpcError> {
         .hub
         .running()
         .iter()
-        .map(|command| {
-            let ProcessConfig { cmd, args, envs, cwd, .. } = &command.config;
+        .filter_map(|command| {
+            let asked = command.config()?;
+            let ProcessConfig { cmd, args, envs, cwd, .. } = asked.as_ref();
             let cwd = if cwd.is_empty() { &*live.workdir } else { cwd };
             let mut config = json!({ "cmd": cmd, "cwd": cwd });
             if !args.is_empty() {
@@ -132,7 +133,7 @@ async fn list(live: &Live, request: Incoming) -> Result<Value, RpcError> {
             if let Some(tag) = &command.tag {
                 process["tag"] = json!(tag);
             }
-            process
+            Some(process)
         })
         .collect();
     Ok(if processes.is_empty() { json!({}) } else { json!({ "processes": processes }) })
@@ -144,7 +145,7 @@ async fn act(live: &Live, method: &str, request: Incoming) -> Result<Value, RpcE
         "SendInput" => input(find_running(live, asked.process)?.as_ref(), asked.input.unwrap_or_default()).await?,
         "CloseStdin" => {
             let command = find_running(live, asked.process)?;
-            if command.terminal.is_some() {
+            if command.has_terminal {
                 return Err(RpcError::new(Code::FailedPrecondition, "a terminal is not closed; send it Ctrl-D"));
             }
             if !command.close_stdin() {
@@ -158,7 +159,7 @@ async fn act(live: &Live, method: &str, request: Incoming) -> Result<Value, RpcE
         }
         _ => {
             let command = find_running(live, asked.process)?;
-            let Some(terminal) = &command.terminal else {
+            let Some(terminal) = command.terminal() else {
                 return Err(RpcError::new(Code::FailedPrecondition, "tty not assigned to process"));
             };
             if let Some(wanted) = asked.pty.and_then(|pty| pty.size) {

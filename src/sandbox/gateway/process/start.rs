@@ -18,6 +18,8 @@ use tokio::time::Instant;
 /// The first byte of output a viewer wants, or `end` for none of what was before. Ours; absent means all. The answer has it
 /// too, as the number of the byte that really comes first: what was wanted may be kept no longer.
 const FROM_HEADER: HeaderName = HeaderName::from_static("sandcastle-output-from");
+/// Bytes of a tag, which is remembered with its command when that has ended.
+const TAG_MAX: usize = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +46,9 @@ pub(super) async fn start(sandbox: &Arc<Sandbox>, live: &Live, request: Incoming
     let begun = Instant::now();
     let asked: StartRequest = only(request).await?;
     let tag = asked.tag.clone();
+    if tag.as_ref().is_some_and(|tag| tag.len() > TAG_MAX) {
+        return Err(invalid(format!("the tag is longer than {TAG_MAX} bytes")));
+    }
     let config = config(live, asked, &user).await?;
     let line = printable(&[std::slice::from_ref(&config.cmd), config.args.as_slice()].concat().join(" "));
     let (command, viewer) = run(live, config, tag).await?;

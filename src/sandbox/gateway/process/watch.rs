@@ -104,9 +104,9 @@ impl Watching {
                 self.done = true;
                 Some(Ok(event(&json!({ "end": end(&status) }))))
             }
-            Ok(Seen::TooSlow) => {
+            Ok(Seen::Lost) => {
                 self.done = true;
-                let message = "this reader was too slow and missed output; connect again for what is kept";
+                let message = "this reader was too slow: what comes next is kept no longer; connect again for what is";
                 Some(Err(RpcError::new(Code::ResourceExhausted, message)))
             }
             Err(error) => {

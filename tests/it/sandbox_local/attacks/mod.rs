@@ -136,7 +136,7 @@ const ATTACKS: [Attack; 32] = [
         &[
             "basics::a_flood_of_output_waits_for_its_reader_and_arrives_whole",
             "basics::an_unread_flood_does_not_hold_up_others_or_the_shutdown",
-            "service::a_flood_ends_and_leaves_a_small_log",
+            "service::a_flood_ends_and_leaves_a_bounded_log",
         ],
     ),
     attack(
