@@ -45,7 +45,7 @@ exec 5>&1
   --hide-scrollbars --disable-extensions --disable-background-networking --disable-component-update --disable-sync \
   --no-pings --disable-domain-reliability --disable-features=OptimizationHints,MediaRouter,Translate \
   --user-data-dir="$profile" --window-size=1280,800 --enable-logging=stderr --v=0 --remote-debugging-pipe \
-  about:blank 3<&0 4>&5 5>&- 2>&1 >/dev/null | grep CONSOLE >&2
+  about:blank 3<&0 4>&5 5>&- 2>&1 >/dev/null | grep CONSOLE | grep -v 'source: chrome:' >&2
 rm -rf "$profile""#;
 
 impl SelfCheck {
