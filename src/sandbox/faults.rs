@@ -97,9 +97,40 @@ pub(super) fn looks_wrong(line: &str) -> bool {
     hit(&WRONG) && !hit(&FINE)
 }
 
+/// The line that names the error whose output begins with `line`; none if it says only that a visitor has left, which
+/// Python's servers tell as if it were their own failure.
+pub(super) fn named<'a>(line: &'a str, output: &'a str) -> Option<&'a str> {
+    if !line.starts_with("Traceback") {
+        return Some(line);
+    }
+    let unindented = |line: &&str| !line.trim().is_empty() && !line.starts_with(char::is_whitespace);
+    let Some(name) = output.lines().skip(1).find(unindented) else { return Some(line) };
+    let left = ["BrokenPipeError", "ConnectionResetError", "ConnectionAbortedError"];
+    let visitor = left.iter().any(|error| name.starts_with(error)) && output.contains("socketserver.py");
+    (!visitor).then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_traceback_is_named_by_its_error_and_a_visitor_who_left_is_none() {
+        let first = "Traceback (most recent call last):";
+        let trace = |files: &str, error: &str| {
+            format!("{first}\n  File \"{files}\", line 7\n    go()\n{error}\n127.0.0.1 - GET /\n")
+        };
+        let missing = trace("/home/user/app.py", "KeyError: 'name'");
+        assert_eq!(named(first, &missing), Some("KeyError: 'name'"));
+        assert_eq!(
+            named(first, &trace("/usr/lib/python3/socketserver.py", "BrokenPipeError: [Errno 32] Broken pipe")),
+            None
+        );
+        let database = trace("/home/user/db.py", "ConnectionResetError: [Errno 104] Connection reset by peer");
+        assert!(named(first, &database).is_some_and(|name| name.starts_with("ConnectionResetError")));
+        assert_eq!(named(first, first), Some(first));
+        assert_eq!(named("TypeError: x", "TypeError: x\n    at y"), Some("TypeError: x"));
+    }
 
     #[test]
     fn errors_are_told_from_chatter() {

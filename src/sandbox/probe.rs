@@ -7,7 +7,7 @@ use super::service::Service;
 use crate::domain::{AnsiStyle, CommandView, EventBody, ProjectId, ProjectState, spans};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,9 @@ const NOTHING_RUNS: Duration = Duration::from_secs(5);
 const CRASHED: Duration = Duration::from_millis(500);
 /// Bytes of a page that are read.
 const PAGE: u64 = 64 * 1024;
+/// What comes behind is heard out up to so many bytes and so long.
+const REST: u64 = 16 << 20;
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How much of a command's output an error carries, in bytes.
 const OUTPUT: u64 = 3000;
 
@@ -95,7 +98,8 @@ impl Service {
             let mut connection = live.instance.connect(port).await.map_err(|_| SandboxError::PortClosed(port))?;
             connection.write_all(get(port, path, "1.0").as_bytes()).await?;
             let mut page = Vec::new();
-            connection.take(PAGE).read_to_end(&mut page).await?;
+            (&mut connection).take(PAGE).read_to_end(&mut page).await?;
+            hear_out(&mut connection).await;
             Ok::<_, SandboxError>(page)
         };
         let page = tokio::select! {
@@ -206,7 +210,15 @@ async fn ask(live: &Live, port: u16) -> Result<u16, Failure> {
             n => head.extend_from_slice(byte.get(..n).unwrap_or_default()),
         }
     }
+    hear_out(&mut connection).await;
     status_of(&head).ok_or_else(|| Failure::Silent("it does not speak HTTP".to_owned()))
+}
+
+/// Takes what is still sent, within limits: servers log an error if one hangs up in the middle of a page.
+async fn hear_out(connection: &mut (impl AsyncRead + Unpin)) {
+    let (mut rest, mut nowhere) = (connection.take(REST), tokio::io::sink());
+    // Nothing of it is wanted, and it may be a stream without an end.
+    let _ = tokio::time::timeout(PATIENCE, tokio::io::copy(&mut rest, &mut nowhere)).await;
 }
 
 fn status_of(head: &[u8]) -> Option<u16> {

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::entry::{Entry, Live};
-use super::faults::{SeenFault, looks_wrong};
+use super::faults::{SeenFault, looks_wrong, named};
 use super::output::{self, LogFrom};
 use super::probe::plain;
 use super::service::Inner;
@@ -22,6 +22,9 @@ const LINE_MAX: usize = 4096;
 #[derive(Default)]
 pub(super) struct Symptoms {
     line: Vec<u8>,
+    /// The numbers of its first byte and of the next to come, as in the log.
+    began: u64,
+    taken: u64,
     /// Whether an error was found whose rest is being waited for.
     pending: Arc<AtomicBool>,
 }
@@ -37,6 +40,7 @@ impl Symptoms {
         command: &Command,
     ) {
         for byte in bytes {
+            self.taken += 1;
             if *byte != b'\n' {
                 if self.line.len() < LINE_MAX {
                     self.line.push(*byte);
@@ -44,16 +48,17 @@ impl Symptoms {
                 continue;
             }
             let line = plain(&String::from_utf8_lossy(&std::mem::take(&mut self.line)));
+            let began = std::mem::replace(&mut self.began, self.taken);
             if looks_wrong(&line) && !self.pending.swap(true, Ordering::AcqRel) {
                 let (inner, entry, pending) = (Arc::clone(inner), Arc::clone(entry), Arc::clone(&self.pending));
                 let dir = entry.log_dir(&command.id);
                 live.tasks.spawn(async move {
                     tokio::time::sleep(REST).await;
-                    let text = last_output(dir).await;
-                    let from = text.find(line.trim()).unwrap_or(0);
-                    let detail = text.get(from..).unwrap_or_default();
+                    let detail = some_output(dir, LogFrom::Offset(began)).await;
                     pending.store(false, Ordering::Release);
-                    inner.faults.report(SeenFault::new(&entry.project, FaultKind::Output, &line, detail));
+                    if let Some(title) = named(line.trim(), &detail) {
+                        inner.faults.report(SeenFault::new(&entry.project, FaultKind::Output, title, &detail));
+                    }
                 });
             }
         }
@@ -62,12 +67,12 @@ impl Symptoms {
 
 /// Reports a background command that ended by itself although it should run.
 pub(super) async fn report_end(inner: &Inner, entry: &Entry, command: &Command, line: &str, exit: &CommandExit) {
-    let text = last_output(entry.log_dir(&command.id)).await;
+    let text = some_output(entry.log_dir(&command.id), LogFrom::Tail(AROUND)).await;
     let title = format!("{line}: {}", exit.describe());
     inner.faults.report(SeenFault::new(&entry.project, FaultKind::Exit, &title, &text));
 }
 
-async fn last_output(dir: std::path::PathBuf) -> String {
-    let read = tokio::task::spawn_blocking(move || output::read(&dir, LogFrom::Tail(AROUND), AROUND, false)).await;
+async fn some_output(dir: std::path::PathBuf, from: LogFrom) -> String {
+    let read = tokio::task::spawn_blocking(move || output::read(&dir, from, AROUND, false)).await;
     read.ok().and_then(Result::ok).map(|slice| plain(&slice.text)).unwrap_or_default()
 }

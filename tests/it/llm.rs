@@ -229,8 +229,8 @@ async fn the_demo_server_wants_its_key_and_streams_a_recorded_run() {
     let events: Vec<_> = client.stream(request(prompt), &CancellationToken::new()).await.unwrap().collect().await;
     let Some(Ok(ModelEvent::Done(answer))) = events.last() else { panic!("{:?}", events.last()) };
     let names: Vec<&str> = answer.calls.iter().map(|c| c.name.as_str()).collect();
-    assert_eq!(names, ["create_sandbox", "generate_files", "run_command", "get_sandbox_url"]);
-    assert!(serde_json::from_str::<Value>(&answer.calls[1].arguments).unwrap()["files"].as_array().unwrap().len() >= 3);
+    assert_eq!(names, ["update_plan", "create_sandbox", "generate_files", "run_command", "get_sandbox_url"]);
+    assert!(serde_json::from_str::<Value>(&answer.calls[2].arguments).unwrap()["files"].as_array().unwrap().len() >= 3);
     demo.shutdown().await;
     assert!(matches!(ask(&endpoint, limits()).await, Err(ModelError::Unreachable { .. })));
 }

@@ -5,11 +5,13 @@ use crate::fake_model::{Act, FakeModel, calls, chunk, http, says, stream_head};
 use crate::history::{app_with, until};
 use crate::support::TestApp;
 use sandcastle::domain::{EventBody, FaultKind, FaultState, ProjectId, Role, TurnOutcome};
-use sandcastle::sandbox::SeenFault;
+use sandcastle::sandbox::{CommandSpec, FileWrite, LogFrom, SeenFault};
 use sandcastle::store::now_ms;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 fn first() -> Vec<Act> {
     let files = json!({"files": [{"path": "app.js", "content": "x"}]}).to_string();
@@ -166,6 +168,44 @@ async fn a_server_that_dies_and_one_that_logs_errors_are_noticed() {
     assert!(find(FaultKind::Output).title.contains("cannot open the door"));
     let ended = find(FaultKind::Exit);
     assert!(ended.title.contains("exit code 3") && ended.detail.contains("bye"), "{ended:?}");
+    app.stop().await;
+}
+
+/// Sends a page that no buffer holds, and fails where it is asked to.
+const PYTHON: &str = r#"
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == '/boom':
+            return {}['name']
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'<h1>x</h1>' * 800_000)
+http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_server_is_asked_without_an_error_in_its_log_and_its_own_errors_have_their_names() {
+    let (_fake, app, project) = begun(Vec::new()).await;
+    app.services().store.events().append(&project, vec![EventBody::AutoFixSet { on: false }]).await.unwrap();
+    let (sandbox, cancel) = (&app.services().sandbox, CancellationToken::new());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = FileWrite { path: "app.py".into(), content: PYTHON.into() };
+    sandbox.write_files(&project, None, vec![file]).await.unwrap();
+    let line = format!("python3 -u app.py {port}");
+    let spec = CommandSpec { line, background: true, ..CommandSpec::default() };
+    let command = sandbox.start_command(&project, spec).await.unwrap();
+    let wait = Duration::from_secs(30);
+    assert_eq!(sandbox.wait_for_url(&project, port, wait, &cancel).await.unwrap().status, 200);
+    let (status, page) = sandbox.read_page(&project, port, "/", wait, &cancel).await.unwrap();
+    assert!(status == 200 && page.starts_with("<h1>x"));
+    let log = sandbox.read_log(&project, &command, LogFrom::Offset(0), 1 << 20).await.unwrap();
+    assert!(!log.text.contains("Traceback"), "{}", log.text);
+    let _ = sandbox.get_page(&project, port, "/boom", wait, &cancel).await;
+    let state = until(&app, &project, |s| !s.faults.is_empty()).await;
+    let titles: Vec<&str> = state.faults.iter().map(|f| f.fault.title.as_str()).collect();
+    assert_eq!(titles, ["KeyError: 'name'"]);
+    assert!(state.faults[0].fault.detail.contains("in do_GET"), "{:?}", state.faults[0].fault);
     app.stop().await;
 }
 
