@@ -52,6 +52,7 @@ test('a message sent while the agent works waits for it, and Stop does not lose 
     await expect(workbench.stopButton, 'sending does not stop the turn').toBeVisible();
     await workbench.stopButton.click();
     await expect(workbench.stopButton).toBeHidden();
+    await expect(page.getByRole('button', { name: 'Continue' }), 'what waits can be taken up').toBeVisible();
     await workbench.send('Third');
     await expect(workbench.conversation).toContainText('Answer to what waited.');
     await workbench.settled();

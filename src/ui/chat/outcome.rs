@@ -1,6 +1,6 @@
 //! How a turn ended, and what can be done about it.
 
-use crate::domain::{ApiError, Change, Checked, Checkpoint, ErrorCode, MessageId, TurnOutcome, Usage};
+use crate::domain::{ApiError, Change, Checked, Checkpoint, ErrorCode, MessageId, Role, TurnOutcome, Usage};
 use crate::server_fns::retry_turn;
 use crate::ui::kit::{Icon, compact, duration, live, memo, money, on};
 use crate::ui::workbench::Workbench;
@@ -13,7 +13,7 @@ struct Ended {
     checkpoint: Option<Checkpoint>,
     checks: Vec<Checked>,
     took: u64,
-    // Only the last answer can be retried or continued.
+    // Only the last answer can be retried or continued, also where messages wait behind it.
     last: bool,
 }
 
@@ -28,8 +28,10 @@ pub fn Outcome(
     let changes = format!("/p/{}/changes/{message}", store.id());
     let ended = memo(move || {
         store.read(Change::Turn, |_| ());
-        let last =
-            store.read(Change::Messages, |s| s.turn.is_none() && s.messages.last().is_some_and(|m| m.id == message));
+        let last = store.read(Change::Messages, |s| {
+            let answer = s.messages.iter().rev().find(|m| m.role == Role::Assistant);
+            s.turn.is_none() && answer.is_some_and(|m| m.id == message)
+        });
         store.message(&message, |m| {
             let outcome = m.outcome.clone()?;
             let took = m.finished_at.unwrap_or(m.at).saturating_sub(m.at);
@@ -130,7 +132,7 @@ fn Receipt(checks: Vec<Checked>) -> impl IntoView {
         .collect_view();
     view! {
         <details class="receipt" open=failed != 0>
-            <summary>{words}</summary>
+            <summary>{words}<Icon name="chevron" /></summary>
             <ul>{rows}</ul>
         </details>
     }
