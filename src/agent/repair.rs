@@ -7,7 +7,7 @@
 use super::gate::AgentDeps;
 use super::turn::TurnInput;
 use crate::domain::{
-    ApiError, EventBody, Fault, FaultState, FaultView, ModelRef, ProjectId, ProjectState, Role, TurnOutcome,
+    ApiError, ErrorCode, EventBody, Fault, FaultState, FaultView, ModelRef, ProjectId, ProjectState, Role, TurnOutcome,
 };
 use crate::sandbox::SeenFault;
 use crate::store::{new_message_id, now_ms};
@@ -176,7 +176,10 @@ impl Repairer {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%project, %error, "faults could not be looked at; they stay on the list");
+                    // A project that was deleted has no faults.
+                    if error.code != ErrorCode::NotFound {
+                        tracing::warn!(%project, %error, "faults could not be looked at; they stay on the list");
+                    }
                     self.waiting.remove(&project);
                 }
             }
