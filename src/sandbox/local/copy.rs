@@ -1,8 +1,8 @@
 //! Copies a workspace: by shared blocks where the file system has them, else by the kernel's fast copy.
 //!
 //! The source may be hostile and alive: links are copied as links, what is neither file, folder nor link is left out,
-//! and an entry that vanishes meanwhile is not an error; one that cannot be read is. A copy never takes more disk than its source: holes stay holes,
-//! several names of one file stay that, and there is a limit to all of it.
+//! and an entry that vanishes meanwhile is not an error; one that cannot be read is. A copy never takes more disk than
+//! its source: holes stay holes, several names of one file stay that, and there is a limit to all of it.
 
 use super::walk;
 use super::workspace::{Workspace, open_root, own};
