@@ -80,7 +80,7 @@ impl Service {
             () = cancel.cancelled() => return Err(SandboxError::Cancelled),
             answer = answer(&entry, &live, port, deadline) => answer.map_err(SandboxError::Unanswered)?,
         };
-        self.get_page(project, port, path, deadline.saturating_duration_since(Instant::now()), cancel).await
+        get_page(&live, port, path, deadline.saturating_duration_since(Instant::now()), cancel).await
     }
 
     /// Reads a page of an app that is known to answer: its status and its beginning.
@@ -93,26 +93,7 @@ impl Service {
         cancel: &CancellationToken,
     ) -> Result<(u16, String), SandboxError> {
         let entry = self.inner.entry(project).await?;
-        let live = self.up(&entry).await?;
-        let read = async {
-            let mut connection = live.instance.connect(port).await.map_err(|_| SandboxError::PortClosed(port))?;
-            connection.write_all(get(port, path, "1.0").as_bytes()).await?;
-            let mut page = Vec::new();
-            (&mut connection).take(PAGE).read_to_end(&mut page).await?;
-            hear_out(&mut connection).await;
-            Ok::<_, SandboxError>(page)
-        };
-        let page = tokio::select! {
-            () = cancel.cancelled() => return Err(SandboxError::Cancelled),
-            page = tokio::time::timeout(timeout, read) => page,
-        };
-        let page =
-            page.map_err(|_| SandboxError::Unanswered(format!("port {port} did not send its page in time")))??;
-        let status =
-            status_of(&page).ok_or_else(|| SandboxError::Unanswered(format!("port {port} does not speak HTTP")))?;
-        let text = String::from_utf8_lossy(&page).into_owned();
-        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-        Ok((status, body))
+        get_page(&self.up(&entry).await?, port, path, timeout, cancel).await
     }
 
     /// The last output of the background commands, newest first, for people and models.
@@ -196,7 +177,35 @@ fn get(port: u16, path: &str, version: &str) -> String {
     )
 }
 
-/// One `GET /`, up to the status line.
+/// A page: its status and its beginning.
+async fn get_page(
+    live: &Live,
+    port: u16,
+    path: &str,
+    timeout: Duration,
+    cancel: &CancellationToken,
+) -> Result<(u16, String), SandboxError> {
+    let read = async {
+        let mut connection = live.instance.connect(port).await.map_err(|_| SandboxError::PortClosed(port))?;
+        connection.write_all(get(port, path, "1.0").as_bytes()).await?;
+        let mut page = Vec::new();
+        (&mut connection).take(PAGE).read_to_end(&mut page).await?;
+        hear_out(&mut connection).await;
+        Ok::<_, SandboxError>(page)
+    };
+    let page = tokio::select! {
+        () = cancel.cancelled() => return Err(SandboxError::Cancelled),
+        page = tokio::time::timeout(timeout, read) => page,
+    };
+    let page = page.map_err(|_| SandboxError::Unanswered(format!("port {port} did not send its page in time")))??;
+    let status =
+        status_of(&page).ok_or_else(|| SandboxError::Unanswered(format!("port {port} does not speak HTTP")))?;
+    let text = String::from_utf8_lossy(&page).into_owned();
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Ok((status, body))
+}
+
+/// One `GET /`: its status.
 async fn ask(live: &Live, port: u16) -> Result<u16, Failure> {
     let mut connection = live.instance.connect(port).await.map_err(|_| Failure::Closed)?;
     let request = get(port, "/", "1.1");
